@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds a kernel from a source, a patch set and a configuration, in a warm tree, and keeps it.
+
+It boots nothing and judges nothing; where a kernel with the same inputs is kept, it builds
+nothing either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from runner import host, kbuild, kconfig, overlay, source
+from runner.errors import BuildFailed, CommandFailed, ConfigLost, InfraError
+from runner.host import Progress
+from runner.kconfig import Kconfig
+from runner.patchset import PatchSet
+from runner.signature import signature
+from runner.source import Fetched
+
+# Raise it when the way a kernel is built changes, so that no kept kernel is taken for a new one.
+RECIPE = 1
+IMAGE = "arch/x86/boot/bzImage"
+ROOM = 3 << 30
+ERROR = re.compile(
+    r"^.*?(?:(?:fatal )?error: |undefined reference to |\*\*\* No rule to make "
+    r"|: multiple definition|ERROR: modpost).*$",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """Everything that decides what a kernel is. `jobs` is how many compilers run at once."""
+
+    fetched: Fetched
+    patchset: PatchSet
+    kconfig: Kconfig
+    compiler: str = "gcc"
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A built kernel and its papers. `cpu_seconds` is what its build cost when it was made.
+
+    `fingerprint` names the inputs, `signature` the code that came out.
+    """
+
+    image: Path
+    config: Path
+    vmlinux: Path | None
+    release: str
+    fingerprint: str
+    signature: str
+    source: str
+    patches: tuple[str, ...]
+    compiler: str
+    config_sha256: str
+    image_sha256: str
+    cpu_seconds: float
+    seconds: float
+    reused: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where one build takes place."""
+
+    request: BuildRequest
+    chain: kbuild.Toolchain
+    cache: Path
+    fingerprint: str
+    progress: Progress
+
+    @property
+    def tree(self) -> Path:
+        """One warm tree per source, configuration and compiler; patches come and go in it."""
+        request = self.request
+        return (
+            self.cache
+            / "trees"
+            / _digest(request.fetched.identity, request.kconfig.digest, self.chain.version)[:16]
+        )
+
+    @property
+    def kept(self) -> Path:
+        return self.cache / "kernels" / self.fingerprint[:32]
+
+    @property
+    def subject(self) -> str:
+        names = [patch.name for patch in self.request.patchset.patches]
+        which = "without patches" if not names else f"with {', '.join(names)}"
+        return f"Linux {self.request.fetched.version} {which}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def build(request: BuildRequest, cache: Path, progress: Progress) -> Kernel:
+    """The kernel for these inputs: a kept one, or a new one built in the warm tree.
+
+    Raises PatchError, ConfigLost, BuildFailed, or InfraError for a fault of the machine.
+    """
+    chain = kbuild.toolchain(request.compiler, request.jobs, cache)
+    inputs = (request.fetched.identity, request.patchset.digest, request.kconfig.digest)
+    fingerprint = _digest(f"recipe {RECIPE}", *inputs, chain.version)
+    site = _Site(request, chain, cache, fingerprint, progress)
+    kernel, note = _take_kept(site)
+    if kernel:
+        return kernel
+    with host.locked(cache / f"locks/tree-{site.tree.name}.lock", progress), _disk_errors(cache):
+        kernel, _ = _take_kept(site)
+        if kernel:
+            return kernel
+        _have_tree(site)
+        _build_and_keep(site)
+        kernel, _ = _take_kept(site)
+    if kernel is None:
+        raise InfraError(f"the kernel that was just built in {site.tree} cannot be read back")
+    return replace(kernel, reused=False, notes=note)
+
+
+@contextlib.contextmanager
+def _disk_errors(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InfraError(
+            f"the build cannot go on in {cache}: {error.strerror or error}; "
+            "free space, or set TWINBOOT_CACHE to another folder"
+        ) from error
+
+
+def _take_kept(site: _Site) -> tuple[Kernel | None, tuple[str, ...]]:
+    """The kept kernel with this fingerprint; a damaged one is discarded, with a note."""
+    papers = site.kept / "kernel.json"
+    if not site.kept.exists():
+        return None, ()
+    try:
+        stated = json.loads(papers.read_text())
+        kernel = _kernel_of(stated, site.kept)
+        whole = host.sha256_file(kernel.image) == kernel.image_sha256 and kernel.config.is_file()
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if whole:
+        return kernel, ()
+    note = f"the kept kernel {site.kept.name} was damaged, so it was built again"
+    site.progress(note)
+    away = Path(tempfile.mkdtemp(dir=site.kept.parent, prefix=".discarded-"))
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(site.kept, away / "kernel")
+    shutil.rmtree(away, ignore_errors=True)
+    return None, (note,)
+
+
+def _kernel_of(stated: dict[str, object], folder: Path) -> Kernel:
+    names = [name for name in Kernel.__dataclass_fields__ if name in stated]
+    fields = {name: stated[name] for name in names}
+    patches = fields["patches"]
+    if not isinstance(patches, list):
+        raise ValueError("patches is not a list")
+    vmlinux = folder / "vmlinux"
+    paths = {
+        "image": folder / "bzImage",
+        "config": folder / "config",
+        "vmlinux": vmlinux if vmlinux.is_file() else None,
+    }
+    return Kernel(**{**fields, **paths, "patches": tuple(patches), "reused": True})  # type: ignore[arg-type]
+
+
+def _have_tree(site: _Site) -> None:
+    """Unpack the source beside its place and rename it there whole; then heal what broke off."""
+    tree = site.tree
+    host.make_folder(tree.parent)
+    for partial in tree.parent.glob(f".{tree.name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+    if tree.is_dir():
+        _heal(tree)
+        return
+    free = shutil.disk_usage(tree.parent).free
+    if free < ROOM:
+        raise InfraError(
+            f"a kernel tree needs {ROOM >> 30} GB and {tree.parent} has {free / (1 << 30):.1f} GB; "
+            "free space, or set TWINBOOT_CACHE to another folder"
+        )
+    site.progress(f"unpacking Linux {site.request.fetched.version}")
+    with tempfile.TemporaryDirectory(dir=tree.parent, prefix=f".{tree.name}.partial-") as scratch:
+        source.unpack(site.request.fetched, site.cache, Path(scratch, "tree"))
+        host.make_folder(Path(scratch, "tree", overlay.OWN))
+        os.rename(Path(scratch, "tree"), tree)
+
+
+def _marker(tree: Path) -> Path:
+    return tree / overlay.OWN / "building"
+
+
+def _heal(tree: Path) -> None:
+    """After a build that was killed: remove all that it wrote.
+
+    An object may be cut short and yet newer than its source, with the command file of an
+    earlier build beside it; make would take it for finished.
+    """
+    overlay.clean_stages(tree)
+    marker = _marker(tree)
+    if not marker.exists():
+        return
+    began = marker.stat().st_mtime_ns
+    for folder, folders, files in os.walk(tree):
+        if overlay.OWN in folders:
+            folders.remove(overlay.OWN)
+        for name in files:
+            path = Path(folder, name)
+            if path.lstat().st_mtime_ns >= began:
+                path.unlink()
+    marker.unlink()
+
+
+def _build_and_keep(site: _Site) -> None:
+    """Push, configure, make, and publish the finished folder with one rename."""
+    host.make_folder(site.kept.parent)
+    logs = site.cache / "logs"
+    log = logs / f"build-{site.fingerprint[:32]}.log"
+    log.unlink(missing_ok=True)
+    overlay.push(site.tree, site.request.patchset, site.cache / "rejects")
+    marker = _marker(site.tree)
+    # Patched files end in .twinboot/pristine's care: _heal may remove them, the next push mends.
+    host.write_atomic(marker, "")
+    try:
+        kernel = _make(site, log)
+    except (CommandFailed, BuildFailed, ConfigLost):
+        marker.unlink()  # make ended by itself and has removed what it left half done
+        raise
+    marker.unlink()
+    with tempfile.TemporaryDirectory(dir=site.kept.parent, prefix=".partial-") as scratch:
+        _publish(site, kernel, log, Path(scratch, "kernel"))
+
+
+def _make(site: _Site, log: Path) -> Kernel:
+    tree, chain, request = site.tree, site.chain, site.request
+    site.progress(f"configuring {site.subject}")
+    before = host.children_cpu()
+    config = kconfig.configure(tree, request.kconfig, log, chain)
+    site.progress(f"building {site.subject} with {chain.jobs} jobs")
+    try:
+        done = kbuild.make(tree, log, chain, "bzImage")
+        cpu_seconds = host.children_cpu() - before
+    except CommandFailed as failure:
+        raise BuildFailed(_first_errors(site, log, failure), log=log) from failure
+    return Kernel(
+        image=tree / IMAGE,
+        config=tree / ".config",
+        vmlinux=tree / "vmlinux",
+        release=(tree / "include/config/kernel.release").read_text().strip(),
+        fingerprint=site.fingerprint,
+        signature=signature(tree / "vmlinux", config),
+        source=f"{request.fetched.source} ({request.fetched.detail})",
+        patches=tuple(patch.name for patch in request.patchset.patches),
+        compiler=chain.version,
+        config_sha256=hashlib.sha256(config.encode()).hexdigest(),
+        image_sha256=host.sha256_file(tree / IMAGE),
+        cpu_seconds=round(cpu_seconds, 1),
+        seconds=round(done.seconds, 1),
+        reused=False,
+    )
+
+
+def _first_errors(site: _Site, log: Path, failure: CommandFailed) -> str:
+    text = log.read_text(errors="replace")
+    errors = list(dict.fromkeys(match.group(0).strip() for match in ERROR.finditer(text)))
+    shown = "; ".join(errors[:3]) or failure.tail.strip().splitlines()[-1]
+    more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
+    return f"{site.subject} does not compile: {shown}{more}"
+
+
+def _publish(site: _Site, kernel: Kernel, log: Path, folder: Path) -> None:
+    folder.mkdir()
+    for name, path in (
+        ("bzImage", kernel.image),
+        ("config", kernel.config),
+        ("vmlinux", site.tree / "vmlinux"),
+        ("System.map", site.tree / "System.map"),
+        ("build.log", log),
+    ):
+        if path.is_file():
+            shutil.copyfile(path, folder / name)
+    papers = asdict(kernel)
+    for name in ("image", "config", "vmlinux", "reused", "notes"):
+        del papers[name]
+    host.write_atomic(folder / "kernel.json", json.dumps(papers, indent=1) + "\n")
+    os.rename(folder, site.kept)

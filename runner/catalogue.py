@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `twinboot list` shows: cases, swaps, patches, sources, fragments, as tables.
+
+It reads folders and the case table; nothing is fetched or built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from runner import case
+from runner.errors import UserError
+from runner.experiment import DEFAULT_SOURCE, FRAGMENTS, ROOT
+from runner.swap import SWAPS
+
+Rows = Iterator[tuple[str, ...]]
+
+
+def table(what: str) -> Table:
+    """The table of one kind of thing; UserError names the kinds there are."""
+    if what not in TABLES:
+        raise UserError(f"cannot list {what!r}; choose from {', '.join(TABLES)}")
+    heads, rows = TABLES[what]
+    made = Table(box=None, pad_edge=False)
+    for head in heads:
+        made.add_column(head, overflow="fold")
+    for row in rows():
+        made.add_row(*row)
+    return made
+
+
+def _cases() -> Rows:
+    for each in case.load(ROOT / "guest-tests/cases.yaml"):
+        yield each.id, ", ".join(each.swaps), each.catches
+
+
+def _swaps() -> Rows:
+    for swap in SWAPS:
+        yield swap.kind, f"{swap.mib} MiB", swap.about
+
+
+def _patches() -> Rows:
+    """Quilt series and single patches below patches/, each with its first subject."""
+    top = ROOT / "patches"
+    series = sorted(path.parent for path in top.rglob("series"))
+    for folder in series:
+        names = [line.split()[0] for line in _lines(folder / "series")]
+        yield str(folder.relative_to(ROOT)), f"{len(names)} patches", _subject(folder / names[-1])
+    for path in sorted(top.rglob("*.patch")):
+        if path.parent not in series:
+            yield str(path.relative_to(ROOT)), "1 patch", _subject(path)
+
+
+def _lines(path: Path) -> list[str]:
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _subject(path: Path) -> str:
+    for line in path.read_text(errors="replace").splitlines():
+        if line.startswith("Subject:"):
+            return line.removeprefix("Subject:").split("]", 1)[-1].strip()
+    return ""
+
+
+def _sources() -> Rows:
+    yield DEFAULT_SOURCE, "the default: Debian's package, through the machine's apt"
+    yield "debian:linux-source-6.1", "the newest version of a package that the mirror has"
+    yield "dir:PATH", "a source tree; copied, never written to"
+    yield "tar:FILE#sha256=HEX", "a tarball, checked where a checksum is given"
+    yield "git:PATH@REF", "any ref of a repository; its work tree and index stay as they are"
+
+
+def _fragments() -> Rows:
+    for path in sorted((ROOT / "kconfigs").glob("*.config")):
+        comments = (line[1:].strip() for line in path.read_text().splitlines() if line[:1] == "#")
+        about = next((line for line in comments if line and "SPDX" not in line), "")
+        yield path.stem, "always" if path.stem in FRAGMENTS else "--kconfig", about
+
+
+TABLES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
+    "cases": (("case", "swap", "what it would catch"), _cases),
+    "swaps": (("swap", "size", "what it is"), _swaps),
+    "patches": (("patch set", "length", "subject of the last"), _patches),
+    "sources": (("source", "what it is"), _sources),
+    "fragments": (("fragment", "when", "what it is for"), _fragments),
+}

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compares the outcomes of two kernels, case by case, and names what changed.
+
+It does not judge single runs (outcome.py) and does not phrase anything (wording.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from runner.case import Better, Case, MeasureSpec
+from runner.errors import EXIT_ALL_SKIPPED, EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED
+from runner.outcome import BAD, GUEST, UNJUDGED, Checked, Outcome, Verdict, judge_guests
+from runner.splat import Splat
+from runner.transcript import Transcript
+from runner.twins import Twins
+
+CONFIDENCE = 0.95
+
+
+class Change(enum.IntEnum):
+    """In order of severity: the worst finding names the row."""
+
+    SAME = 0
+    IMPROVED = 1
+    FIXED = 2
+    UNDECIDED = 3
+    FLAKY = 4
+    WORSENED = 5
+    NEW_SPLAT = 6
+    NEW_SKIP = 7
+    LOST = 8
+    REGRESSED = 9
+
+
+REGRESSIONS = (
+    Change.WORSENED,
+    Change.NEW_SPLAT,
+    Change.NEW_SKIP,
+    Change.LOST,
+    Change.REGRESSED,
+)
+OPEN = (Change.UNDECIDED, Change.FLAKY)
+
+Subject = Literal["run", "invariant", "measure", "splat"]
+
+
+class Overall(enum.StrEnum):
+    """The word of the whole comparison."""
+
+    CLEAN = "no regression"
+    REGRESSION = "regression"
+    UNDECIDED = "undecided"
+    SKIPPED = "everything skipped"
+
+    @property
+    def exit_code(self) -> int:
+        return {
+            Overall.CLEAN: EXIT_CLEAN,
+            Overall.REGRESSION: EXIT_REGRESSION,
+            Overall.UNDECIDED: EXIT_UNDECIDED,
+            Overall.SKIPPED: EXIT_ALL_SKIPPED,
+        }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One change of one subject. `name` is the invariant, measure or splat signature."""
+
+    change: Change
+    subject: Subject
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRuns:
+    """All runs of one case and swap in one arm."""
+
+    runs: tuple[Outcome, ...]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of the runs; None if there were none."""
+        return max((run.verdict for run in self.runs), default=None)
+
+    @property
+    def worst(self) -> Outcome | None:
+        return max(self.runs, key=lambda run: run.verdict, default=None)
+
+    def values(self, measure: str) -> tuple[float, ...]:
+        found = (run.measure(measure) for run in self.runs)
+        return tuple(value for value in found if value is not None)
+
+    def checks(self, invariant: str) -> tuple[Checked, ...]:
+        return tuple(
+            check for run in self.runs for check in run.invariants if check.name == invariant
+        )
+
+    def splats(self) -> dict[str, Splat]:
+        return {splat.signature: splat for run in self.runs for splat in run.splats}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One case on one swap in both arms. `findings` are the most serious first."""
+
+    case: Case
+    swap: str
+    findings: tuple[Finding, ...]
+    base: ArmRuns
+    patched: ArmRuns
+
+    @property
+    def change(self) -> Change:
+        return self.findings[0].change if self.findings else Change.SAME
+
+    @property
+    def failing_on_both(self) -> tuple[str, ...]:
+        """Invariants that failed in every run of both arms: no change, but no pass either."""
+        return tuple(
+            invariant.name
+            for invariant in self.case.invariants
+            if _always_fails(self.base.checks(invariant.name))
+            and _always_fails(self.patched.checks(invariant.name))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The answer: every row in the order of the case table, and the word for all of them."""
+
+    twins: Twins
+    rows: tuple[Row, ...]
+
+    @property
+    def overall(self) -> Overall:
+        changes = {row.change for row in self.rows}
+        if self.twins.unequal():
+            return Overall.UNDECIDED
+        if changes & set(REGRESSIONS):
+            return Overall.REGRESSION
+        cases = [row for row in self.rows if row.case != GUEST]
+        if changes & set(OPEN) or not cases:
+            return Overall.UNDECIDED
+        if all(row.patched.verdict is Verdict.SKIP for row in cases):
+            return Overall.SKIPPED
+        return Overall.CLEAN
+
+    @property
+    def exit_code(self) -> int:
+        return self.overall.exit_code
+
+
+def compare_transcripts(
+    cases: Iterable[Case], transcripts: Iterable[Transcript], twins: Twins
+) -> Comparison:
+    """Judge the evidence of both arms and compare it."""
+    table = tuple(cases)
+    guests: dict[tuple[str, str, int], list[Transcript]] = {}
+    for transcript in sorted(transcripts, key=lambda script: script.boot.part):
+        boot = transcript.boot
+        guests.setdefault((boot.arm, boot.swap, boot.repeat), []).append(transcript)
+    judged: dict[str, list[Outcome]] = {"base": [], "patched": []}
+    for (arm, _, _), parts in sorted(guests.items()):
+        judged[arm] += judge_guests(parts, table)
+    return compare(table, judged["base"], judged["patched"], twins)
+
+
+def compare(
+    cases: Iterable[Case], base: Sequence[Outcome], patched: Sequence[Outcome], twins: Twins
+) -> Comparison:
+    """Compare the outcomes of both arms: one row for each case and swap seen in either."""
+    known = frozenset(splat.signature for run in base for splat in run.splats)
+    kept = frozenset(splat.signature for run in patched for splat in run.splats)
+    rows = []
+    for case in (GUEST, *cases):
+        swaps = dict.fromkeys(run.swap for run in (*base, *patched) if run.case == case.id)
+        for swap in swaps:
+            arms = _arm(base, case, swap), _arm(patched, case, swap)
+            findings = sorted(
+                _findings(case, *arms, _Signatures(known, kept)),
+                key=lambda finding: -finding.change,
+            )
+            rows.append(Row(case, swap, tuple(findings), *arms))
+    return Comparison(twins, tuple(rows))
+
+
+def detectable_rate(clean_runs: int) -> float:
+    """The rate of failure that so many clean runs would have shown with 95 % confidence."""
+    return float(1 - (1 - CONFIDENCE) ** (1 / clean_runs)) if clean_runs > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Signatures:
+    """The splats of each whole arm: a splat is new if base never had it, in any case."""
+
+    base: frozenset[str]
+    patched: frozenset[str]
+
+
+def _arm(outcomes: Sequence[Outcome], case: Case, swap: str) -> ArmRuns:
+    return ArmRuns(tuple(run for run in outcomes if (run.case, run.swap) == (case.id, swap)))
+
+
+def _always_fails(checks: tuple[Checked, ...]) -> bool:
+    return bool(checks) and all(check.verdict is Verdict.FAIL for check in checks)
+
+
+def _findings(
+    case: Case, base: ArmRuns, patched: ArmRuns, signatures: _Signatures
+) -> Iterator[Finding]:
+    if _lost(base, patched):
+        yield Finding(Change.LOST, "run")
+        return
+    unjudged = [run for run in (*base.runs, *patched.runs) if run.verdict in UNJUDGED]
+    if unjudged or not base.runs or not patched.runs:
+        yield Finding(Change.UNDECIDED, "run")
+    else:
+        yield from _judged_findings(case, base, patched)
+    if base.runs and not any(run.verdict in UNJUDGED for run in base.runs):
+        yield from _new_splats(patched, signatures)
+    if not unjudged:
+        yield from _gone_splats(base, patched, signatures)
+
+
+def _lost(base: ArmRuns, patched: ArmRuns) -> bool:
+    """The case runs on base, but with the patch the kernel never lives until its turn."""
+    return (
+        bool(base.runs and patched.runs)
+        and all(run.ran for run in base.runs)
+        and all(not run.ran and run.verdict is Verdict.INCONCLUSIVE for run in patched.runs)
+    )
+
+
+def _judged_findings(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[Finding]:
+    process = [run.process for run in base.runs], [run.process for run in patched.runs]
+    change = _change(*process)
+    if change is not Change.SAME:
+        yield Finding(change, "run")
+    for invariant in case.invariants:
+        before = [check.verdict for check in base.checks(invariant.name)]
+        after = [check.verdict for check in patched.checks(invariant.name)]
+        change = _invariant_change(before, after, patched)
+        if change is not Change.SAME:
+            yield Finding(change, "invariant", invariant.name)
+    for spec in case.measures:
+        change = _measure_change(spec, base.values(spec.name), patched.values(spec.name))
+        if change is not Change.SAME:
+            yield Finding(change, "measure", spec.name)
+
+
+def _invariant_change(before: list[Verdict], after: list[Verdict], patched: ArmRuns) -> Change:
+    """A crash leaves invariants unreported, and is a finding itself; an orderly end owes them."""
+    orderly = all(run.process < Verdict.HANG for run in patched.runs)
+    if set(after) == {Verdict.INCONCLUSIVE} and Verdict.INCONCLUSIVE not in before and orderly:
+        return Change.LOST
+    if Verdict.INCONCLUSIVE in (*before, *after):
+        return Change.SAME
+    return _change(before, after)
+
+
+def _change(before: Sequence[Verdict], after: Sequence[Verdict]) -> Change:
+    """How one thing's verdicts changed between the arms, over all runs of each."""
+    if not before or not after or set(UNJUDGED) & {*before, *after}:
+        return Change.SAME
+    if len(set(before)) > 1 or len(set(after)) > 1:
+        return Change.FLAKY
+    old, new = before[0], after[0]
+    if old == new or (old in BAD[1:] and new in BAD[1:]):
+        return Change.SAME
+    if new is Verdict.SKIP:
+        return Change.NEW_SKIP
+    if old is Verdict.SKIP:
+        # What base could not try says nothing about what the patch does to it.
+        return Change.IMPROVED if new is Verdict.PASS else Change.UNDECIDED
+    return Change.REGRESSED if new > old else Change.FIXED
+
+
+def _measure_change(
+    spec: MeasureSpec, before: tuple[float, ...], after: tuple[float, ...]
+) -> Change:
+    """Ranges that overlap, or medians within the tolerance, are no change."""
+    if spec.better is Better.NONE or not before or not after:
+        return Change.SAME
+    difference = median(after) - median(before)
+    apart = max(before) < min(after) or max(after) < min(before)
+    if not apart or abs(difference) <= spec.tolerance:
+        return Change.SAME
+    good = (difference > 0) == (spec.better is Better.HIGHER)
+    return Change.IMPROVED if good else Change.WORSENED
+
+
+def _new_splats(patched: ArmRuns, signatures: _Signatures) -> Iterator[Finding]:
+    for signature in patched.splats():
+        if signature not in signatures.base:
+            yield Finding(Change.NEW_SPLAT, "splat", signature)
+
+
+def _gone_splats(base: ArmRuns, patched: ArmRuns, signatures: _Signatures) -> Iterator[Finding]:
+    """In every run on base and nowhere with the patch, whose runs all came to an end."""
+    if not patched.runs or any(run.process >= Verdict.HANG for run in patched.runs):
+        return
+    if any(run.process >= Verdict.HANG for run in base.runs):
+        return
+    for signature in base.splats():
+        everywhere = all(
+            signature in {splat.signature for splat in run.splats} for run in base.runs
+        )
+        if everywhere and signature not in signatures.patched:
+            yield Finding(Change.FIXED, "splat", signature)

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The life of one guest: boot it, talk to it over ssh, notice how it ends, leave nothing.
+
+What its output means is read elsewhere (transcript.py); here it is only kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import paramiko
+
+from runner import host
+from runner.errors import InfraError
+from runner.keys import BootKeys, make_keys
+from runner.qemu import BootFiles, Machine, guest_argv
+
+logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
+
+READY = "twinboot: ready"
+ALIVE_PATIENCE_S = 15.0
+KEEPALIVE_S = 5
+
+
+class Cancelled(BaseException):
+    """The run is being stopped: every wait ends, every guest is taken down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of a guest command: its exit code, or None with the way it `ended`.
+
+    ended: "exit", "timeout" (the deadline passed, the guest still there) or "gone".
+    """
+
+    exit: int | None
+    ended: str
+    output: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What decides one boot; `folder` takes its console, results channel and keys."""
+
+    image: Path
+    rootfs: Path
+    machine: Machine
+    folder: Path
+    deadline: float = 60.0
+    append: str = ""
+    swap_disk_mib: int = 0
+
+
+class Guest:
+    """A running guest. A context manager: leaving it ends QEMU and all it started."""
+
+    def __init__(self, boot: Boot, stop: threading.Event | None = None) -> None:
+        self._boot = boot
+        self._stop = stop or threading.Event()
+        self._files = _prepare(boot)
+        self._keys = make_keys(self._files.keys)
+        self._process: host.Kept | None = None
+        self._transport: paramiko.Transport | None = None
+        self.port = 0
+        self.command: tuple[str, ...] = ()
+        self.boot_seconds = 0.0
+
+    @property
+    def console(self) -> Path:
+        return self._boot.folder / "console.log"
+
+    @property
+    def results(self) -> Path:
+        return self._files.results
+
+    @property
+    def returncode(self) -> int | None:
+        """QEMU's exit code; None while it runs."""
+        return self._process.returncode if self._process else None
+
+    def __enter__(self) -> Guest:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def boot(self) -> bool:
+        """Start QEMU and wait until the guest takes commands.
+
+        False when it never did (panic, hang, QEMU's death): the console says why.
+        """
+        began = time.monotonic()
+        self.port = _free_port()
+        self.command = guest_argv(self._boot.machine, self._files, self.port, self._boot.append)
+        host.write_atomic(self._boot.folder / "qemu.command", shlex.join(self.command) + "\n")
+        self._process = host.Kept(self.command, self._boot.folder / "virtme.log", self.console)
+        deadline = began + self._boot.deadline
+        ready = self._wait_ready(deadline) and self._connect(deadline)
+        self.boot_seconds = time.monotonic() - began
+        return ready
+
+    def run(self, argv: Sequence[str], deadline: float) -> Ran:
+        """Run a command; `deadline` in seconds. Its output, both streams, comes back as text."""
+        began = time.monotonic()
+        try:
+            channel = self._open(argv)
+        except (paramiko.SSHException, OSError, EOFError):
+            return Ran(None, self._why_silent(), "", time.monotonic() - began)
+        with contextlib.closing(channel):
+            output = _drain(channel, self._ticks(began + deadline))
+            seconds = time.monotonic() - began
+            # -1: the connection went before a status came
+            if channel.exit_status_ready() and (status := channel.recv_exit_status()) >= 0:
+                return Ran(status, "exit", output, seconds)
+        return Ran(None, self._why_silent(), output, seconds)
+
+    def alive(self) -> bool:
+        """Whether the guest still runs a command within ALIVE_PATIENCE_S seconds."""
+        return self.run(("true",), ALIVE_PATIENCE_S).exit == 0
+
+    def wait_end(self, seconds: float) -> int | None:
+        """QEMU's exit code within so many seconds, else None."""
+        return self._process.wait(seconds) if self._process else None
+
+    def close(self) -> None:
+        """End QEMU and every process around it, and remove what only the guest needed."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._process is not None:
+            self._process.end()
+        for path in (self._files.swap_disk, *self._files.keys.glob("*")):
+            if path is not None:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._files.keys.rmdir()
+
+    def shell(self, term: str, size: tuple[int, int]) -> paramiko.Channel:
+        """An interactive shell on a pseudo-terminal of the guest; size is columns, lines."""
+        channel = self._session()
+        channel.get_pty(term, *size)
+        channel.exec_command("cd /root; TWINBOOT_GUEST=1 exec sh -l")
+        return channel
+
+    def _wait_ready(self, deadline: float) -> bool:
+        for _ in self._ticks(deadline):
+            if READY in _text(self.results):
+                return True
+            if self.returncode is not None:
+                return False
+        return False
+
+    def _connect(self, deadline: float) -> bool:
+        for _ in self._ticks(deadline):
+            if self.returncode is not None:
+                return False
+            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+                self._transport = _handshake(self._keys, self.port)
+                return True
+        return False
+
+    def _session(self) -> paramiko.Channel:
+        if self._transport is None or not self._transport.is_active():
+            raise paramiko.SSHException("the connection to the guest is gone")
+        return self._transport.open_session(timeout=ALIVE_PATIENCE_S)
+
+    def _open(self, argv: Sequence[str]) -> paramiko.Channel:
+        channel = self._session()
+        channel.set_combine_stderr(True)
+        channel.settimeout(0.05)
+        channel.exec_command(shlex.join(argv))
+        return channel
+
+    def _why_silent(self) -> str:
+        """After a panic QEMU needs a moment to go."""
+        return "gone" if self.wait_end(0.5) is not None else "timeout"
+
+    def _ticks(self, deadline: float) -> Iterator[None]:
+        """One turn each 20 ms until the deadline, the guest's end or the run's."""
+        while time.monotonic() < deadline:
+            if self._stop.is_set():
+                raise Cancelled
+            yield
+            if self.returncode is not None:
+                return
+            time.sleep(0.02)
+
+
+def _drain(channel: paramiko.Channel, ticks: Iterator[None]) -> str:
+    chunks: list[bytes] = []
+    for _ in ticks:
+        with contextlib.suppress(socket.timeout, TimeoutError):
+            while chunk := channel.recv(65536):
+                chunks.append(chunk)
+        if channel.exit_status_ready() and not channel.recv_ready():
+            break
+        if channel.closed:
+            break
+    return b"".join(chunks).decode(errors="replace")
+
+
+def _handshake(keys: BootKeys, port: int) -> paramiko.Transport:
+    """An ssh connection to the guest whose host key is the one made for this boot."""
+    transport = paramiko.Transport(socket.create_connection(("127.0.0.1", port), timeout=10))
+    try:
+        transport.banner_timeout = transport.auth_timeout = 30
+        transport.start_client(timeout=30)
+        if transport.get_remote_server_key() != keys.server:
+            raise InfraError(f"port {port} answers with another host key than the guest's")
+        transport.auth_publickey("root", keys.client)
+        transport.set_keepalive(KEEPALIVE_S)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _prepare(boot: Boot) -> BootFiles:
+    """The folder of one boot, with an empty file for each channel."""
+    host.make_folder(boot.folder)
+    results = boot.folder / "results.log"
+    for path in (results, boot.folder / "console.log"):
+        host.write_atomic(path, "")
+    disk = boot.folder / "swap.img" if boot.swap_disk_mib else None
+    if disk is not None:
+        host.write_sparse(disk, boot.swap_disk_mib << 20)
+    return BootFiles(boot.image, boot.rootfs, boot.folder / "keys", results, disk)
+
+
+def _free_port() -> int:
+    """A port of the loopback that is free now; QEMU may still lose it, and boot() then fails."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace")

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The host: the only module that runs commands, and where files are written atomically.
+
+It knows nothing of kernels, patches or guests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import filelock
+import platformdirs
+
+from runner.errors import CommandFailed, InfraError
+
+Progress = Callable[[str], None]
+Words = Sequence[str | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ran: what it printed and what it cost (seconds, children included)."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a command runs. `log` takes stdout and stderr; without it both are returned."""
+
+    cwd: Path | None = None
+    variables: Mapping[str, str] | None = None
+    unset: tuple[str, ...] = ()
+    log: Path | None = None
+    stdin: bytes = b""
+    timeout: float | None = None
+    check: bool = True
+
+
+DEFAULT = How()
+
+
+def cache_dir() -> Path:
+    """Where trees, kernels and downloads are kept: $TWINBOOT_CACHE or the user's cache."""
+    named = os.environ.get("TWINBOOT_CACHE")
+    path = Path(named).absolute() if named else platformdirs.user_cache_path("twinboot")
+    make_folder(path)
+    return path
+
+
+def make_folder(path: Path) -> None:
+    """Create `path` with its parents; InfraError says why it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InfraError(f"cannot create the folder {path}: {error.strerror}") from error
+
+
+def run(argv: Words, how: How = DEFAULT) -> Completed:
+    """Run a command to its end, in a process group that dies with us.
+
+    Raises CommandFailed on a non-zero exit (unless `how.check` is off) and on a timeout,
+    InfraError when the command is not installed.
+    """
+    words = tuple(str(word) for word in argv)
+    began, cpu_before = time.monotonic(), children_cpu()
+    with contextlib.ExitStack() as stack:
+        out: int | IO[bytes] = subprocess.PIPE
+        if how.log is not None:
+            make_folder(how.log.parent)
+            out = stack.enter_context(how.log.open("ab"))
+        process = _start(words, how, out)
+        stdout, stderr = _finish(process, words, how)
+    done = Completed(
+        words,
+        process.returncode,
+        stdout,
+        stderr,
+        time.monotonic() - began,
+        children_cpu() - cpu_before,
+    )
+    if how.check and done.returncode != 0:
+        tail = _tail(how.log) if how.log else (stderr or stdout)[-2000:]
+        raise CommandFailed(words, done.returncode, tail, how.log)
+    return done
+
+
+def _start(words: tuple[str, ...], how: How, out: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name not in how.unset}
+    try:
+        return subprocess.Popen(
+            words,
+            cwd=how.cwd,
+            env={**kept, "LC_ALL": "C", **(how.variables or {})},
+            stdin=subprocess.PIPE if how.stdin else subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT if how.log else subprocess.PIPE,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise InfraError(f"`{words[0]}` is not installed or not found: {error}") from error
+
+
+def _finish(process: subprocess.Popen[bytes], words: tuple[str, ...], how: How) -> tuple[str, str]:
+    """Wait; whatever interrupts the wait (timeout, Ctrl-C) ends the whole process group."""
+    try:
+        stdout, stderr = process.communicate(how.stdin or None, timeout=how.timeout)
+    except subprocess.TimeoutExpired:
+        end_group(process.pid)
+        process.communicate()
+        raise CommandFailed(words, -9, f"no end after {how.timeout:.0f} s", how.log) from None
+    except BaseException:
+        end_group(process.pid)
+        process.wait()
+        raise
+    return (stdout or b"").decode(errors="replace"), (stderr or b"").decode(errors="replace")
+
+
+def end_group(pid: int) -> None:
+    """SIGTERM, two seconds, SIGKILL to the process group that `pid` leads (one of ours)."""
+    for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 0.0)):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            if not Path(f"/proc/{pid}").exists():
+                break
+            time.sleep(0.02)
+
+
+def children_cpu() -> float:
+    """CPU seconds of all commands that have ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _tail(log: Path, size: int = 2000) -> str:
+    text = log.read_bytes()[-size:].decode(errors="replace")
+    return "\n".join(text.splitlines()[-12:])
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    make_folder(path.parent)
+    raw = content.encode() if isinstance(content, str) else content
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(raw)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+    except OSError as error:
+        raise InfraError(
+            f"cannot write {path}: {error.strerror}; free space or choose another folder"
+        ) from error
+
+
+def write_sparse(path: Path, size: int) -> None:
+    """Create a file of `size` bytes that takes no space until it is written."""
+    try:
+        with path.open("wb") as stream:
+            stream.truncate(size)
+    except OSError as error:
+        raise InfraError(f"cannot create {path}: {error.strerror}") from error
+
+
+def sha256_file(path: Path) -> str:
+    """The hex SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path, progress: Progress | None = None) -> Iterator[None]:
+    """Hold an exclusive lock file; a second twinboot waits for the first and says so."""
+    make_folder(path.parent)
+    lock = filelock.FileLock(str(path))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        (progress or _to_stderr)(f"waiting for another twinboot that holds {path.name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+class Kept:
+    """A long-running command that ends with us, however we end (runner/keeper.py)."""
+
+    def __init__(self, argv: Words, stdout: Path, stderr: Path) -> None:
+        words = [sys.executable, "-I", "-S", str(KEEPER), *(str(word) for word in argv)]
+        tools = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+        with stdout.open("ab") as out, stderr.open("ab") as err:
+            self._process = subprocess.Popen(
+                words,
+                env={**os.environ, "LC_ALL": "C", "PATH": tools},
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; above 128 when a signal ended it."""
+        return self._process.poll()
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, or None when it still runs after so many seconds."""
+        try:
+            return self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> None:
+        """End it with all that it started; returns when nothing is left."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        self._process.wait()
+
+
+KEEPER = Path(__file__).with_name("keeper.py")

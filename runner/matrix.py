@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""All boots of a run: which there are, in which order, and as many side by side as fit.
+
+It neither builds kernels nor judges what the guests say.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.build import Kernel
+from runner.case import Case
+from runner.guest import Cancelled
+from runner.host import Progress
+from runner.qemu import Machine
+from runner.swap import Swap
+from runner.transcript import ArmLabel, Transcript
+from runner.trial import Trial, run_trial
+
+ARMS: tuple[ArmLabel, ArmLabel] = ("base", "patched")
+HOST_RESERVE_MIB = 1024
+QEMU_OVERHEAD_MIB = 256
+
+Keep = Callable[[Trial, tuple[Transcript, ...]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Both kernels, what they boot with, and what runs in them; `scale` stretches deadlines."""
+
+    base: Kernel
+    patched: Kernel
+    rootfs: Path
+    machine: Machine
+    swaps: tuple[Swap, ...]
+    cases: tuple[Case, ...]
+    repeats: int
+    seed: int
+    scale: float = 1.0
+
+    def kernel(self, arm: ArmLabel) -> Kernel:
+        return self.base if arm == "base" else self.patched
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where trials keep their files, how many run at a time, and who takes their transcripts."""
+
+    folder: Path
+    jobs: int
+    keep: Keep
+
+
+def trials(matrix: Matrix) -> Iterator[Trial]:
+    """Every trial, the arms interleaved and taking turns to go first."""
+    for repeat in range(1, matrix.repeats + 1):
+        for swap in matrix.swaps:
+            fitting = tuple(case for case in matrix.cases if swap.kind in case.swaps)
+            for arm in ARMS if repeat % 2 else ARMS[::-1]:
+                if fitting:
+                    yield _trial(matrix, arm, repeat, swap, fitting)
+
+
+def _trial(
+    matrix: Matrix, arm: ArmLabel, repeat: int, swap: Swap, cases: tuple[Case, ...]
+) -> Trial:
+    kernel = matrix.kernel(arm)
+    return Trial(
+        arm=arm,
+        repeat=repeat,
+        image=kernel.image,
+        release=kernel.release,
+        rootfs=matrix.rootfs,
+        machine=matrix.machine,
+        swap=swap,
+        cases=cases,
+        seed=matrix.seed,
+        scale=matrix.scale,
+    )
+
+
+def fitting_jobs(machine: Machine) -> int:
+    """As many guests as there are host CPUs and free memory for, at least one."""
+    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    each = machine.memory_mib + QEMU_OVERHEAD_MIB
+    return max(1, min(os.cpu_count() or 1, (memory - HOST_RESERVE_MIB) // each))
+
+
+def run_all(todo: tuple[Trial, ...], desk: Desk, progress: Progress) -> None:
+    """Run trials; each one's transcripts are kept as soon as it ends.
+
+    The first error, Ctrl-C included, stops the rest and takes every guest down.
+    """
+    stop = threading.Event()
+    done = _Count(len(todo), progress)
+
+    def one(trial: Trial) -> None:
+        if stop.is_set():
+            raise Cancelled
+        began = time.monotonic()
+        desk.keep(trial, run_trial(trial, desk.folder / trial.name, stop))
+        done.tell(trial, time.monotonic() - began)
+
+    with ThreadPoolExecutor(max_workers=desk.jobs) as pool:
+        futures = [pool.submit(one, trial) for trial in todo]
+        try:
+            _wait_all(futures)
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _wait_all(futures: list[Future[None]]) -> None:
+    """Wait in short turns, so that a signal reaches the main thread; raise what one raised."""
+    pending = set(futures)
+    while pending:
+        ended, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+        for future in ended:
+            future.result()
+
+
+class _Count:
+    """How many trials have ended, said once for each."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._total, self._progress = total, progress
+        self._lock = threading.Lock()
+        self._done = 0
+
+    def tell(self, trial: Trial, seconds: float) -> None:
+        with self._lock:
+            self._done += 1
+            self._progress(
+                f"guest {self._done}/{self._total}: {trial.arm} on {trial.swap.kind}, "
+                f"run {trial.repeat}, {len(trial.cases)} cases, {seconds:.0f} s"
+            )

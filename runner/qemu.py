@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line of one guest: virtme-ng's runner with our own QEMU devices. Pure.
+
+It starts nothing; runner/guest.py does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RESULTS_PORT = "twinboot.results"
+SWAP_SERIAL = "twinboot-swap"
+RAMDISK_KIB = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a guest is made of. A timing under KVM is never compared with one under TCG."""
+
+    accelerator: str = "tcg"
+    cpus: int = 2
+    memory_mib: int = 1024
+    gdb: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BootFiles:
+    """The host paths that one guest touches: it reads the first three, QEMU writes the rest."""
+
+    image: Path
+    rootfs: Path
+    keys: Path
+    results: Path
+    swap_disk: Path | None = None
+
+
+def guest_argv(
+    machine: Machine, files: BootFiles, ssh_port: int, append: str = ""
+) -> tuple[str, ...]:
+    """virtme-run and its arguments; virtme-run replaces itself by QEMU, so its pid is QEMU's.
+
+    `vng` itself is passed by: it reads ~/.config/virtme-ng and keeps QEMU as a grandchild.
+    """
+    return (
+        *_virtme_words(machine, files),
+        *_kernel_words(append),
+        "--qemu-opts",
+        *_accelerator_words(machine),
+        *_network_words(ssh_port),
+        *_results_words(files),
+        *_swap_disk_words(files),
+        *_gdb_words(machine),
+    )
+
+
+def _virtme_words(machine: Machine, files: BootFiles) -> tuple[str, ...]:
+    return (
+        *("virtme-run", "--kimg", str(files.image), "--mods", "none", "--name", "twinboot"),
+        # 9p: virtiofsd would be one more process to own, and microvm comes only with it
+        *("--root", str(files.rootfs), "--force-9p", "--disable-microvm", "--disable-monitor"),
+        # the kernel's console on the serial port, which becomes standard error
+        "--show-boot-console",
+        *("--rodir", f"/twinboot/trial={files.keys}"),
+        *("--memory", f"{machine.memory_mib}M", "--cpus", str(machine.cpus)),
+        # without it virtme-ng asks for KVM wherever /dev/kvm opens, usable or not
+        *(() if machine.accelerator == "kvm" else ("--disable-kvm",)),
+        *("--script-sh", "/twinboot/guest/start"),
+    )
+
+
+def _kernel_words(append: str) -> tuple[str, ...]:
+    options = (
+        "twinboot.guest=1",
+        "loglevel=6",
+        # the ssh server waits for random numbers, and a guest without devices has few
+        "random.trust_cpu=on",
+        "panic=-1",
+        "oops=panic",
+        "nokaslr",
+        # one ram disk, exactly the size of the swap
+        "brd.rd_nr=1",
+        f"brd.rd_size={RAMDISK_KIB}",
+        "null_blk.nr_devices=0",
+        *append.split(),
+    )
+    return tuple(word for option in options for word in ("--kopt", option))
+
+
+def _accelerator_words(machine: Machine) -> tuple[str, ...]:
+    if machine.accelerator == "kvm":
+        return ()
+    # one host thread per guest CPU, or a race between them can never show
+    return ("-accel", "tcg,thread=multi")
+
+
+def _network_words(ssh_port: int) -> tuple[str, ...]:
+    """User networking that reaches nothing (restrict) and is reached on our loopback only."""
+    forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
+    return (
+        "-netdev",
+        f"user,id=twinboot,restrict=on,{forward}",
+        *_device("virtio-net-pci,netdev=twinboot"),
+    )
+
+
+def _results_words(files: BootFiles) -> tuple[str, ...]:
+    """A channel of its own, unbuffered in the guest: what was written survives a panic."""
+    return (
+        *("-chardev", f"file,id=twinboot-results,path={_escaped(files.results)}"),
+        *_device("virtio-serial-pci,id=twinboot-serial"),
+        *_device(
+            f"virtserialport,bus=twinboot-serial.0,name={RESULTS_PORT},chardev=twinboot-results"
+        ),
+    )
+
+
+def _swap_disk_words(files: BootFiles) -> tuple[str, ...]:
+    if files.swap_disk is None:
+        return ()
+    drive = f"file={_escaped(files.swap_disk)},if=none,id=twinboot-swap,format=raw,cache=unsafe"
+    return ("-drive", drive, *_device(f"virtio-blk-pci,drive=twinboot-swap,serial={SWAP_SERIAL}"))
+
+
+def _gdb_words(machine: Machine) -> tuple[str, ...]:
+    if machine.gdb is None:
+        return ()
+    return ("-gdb", f"unix:{_escaped(machine.gdb)},server=on,wait=off")
+
+
+def _device(text: str) -> tuple[str, str]:
+    return ("-device", text)
+
+
+def _escaped(path: Path) -> str:
+    """QEMU's option lists take a comma as a doubled comma."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Lays a comparison out for people: a table for the terminal, the same as Markdown.
+
+It decides and phrases nothing; the JSON document is evidence.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from runner.case import Better
+from runner.comparison import Change, Comparison, Overall, Row
+from runner.outcome import GUEST, Verdict
+from runner.wording import (
+    doubt,
+    headline,
+    overall_sentence,
+    row_doubt,
+    sentence,
+    span,
+    twins_lines,
+)
+
+ROWS_NAMED = 3
+
+_STYLES = {
+    Change.IMPROVED: "green",
+    Change.FIXED: "green",
+    Change.UNDECIDED: "yellow",
+    Change.FLAKY: "yellow",
+    Change.WORSENED: "red",
+    Change.NEW_SPLAT: "bold red",
+    Change.NEW_SKIP: "bold red",
+    Change.LOST: "bold red",
+    Change.REGRESSED: "bold red",
+}
+_OVERALL_STYLES = {
+    Overall.CLEAN: "bold green",
+    Overall.REGRESSION: "bold red",
+    Overall.UNDECIDED: "bold yellow",
+    Overall.SKIPPED: "bold yellow",
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLine:
+    """A change as it is told: its row or rows, its sentence, what else changed there."""
+
+    change: Change
+    where: str
+    sentence: str
+    also: tuple[tuple[Change, str], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.change.name} {self.where}: {self.sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class QuietLine:
+    """The swaps on which an unchanged case did the same."""
+
+    case: str
+    swaps: tuple[str, ...]
+    verdict: str
+    remark: str
+
+
+def change_lines(comparison: Comparison) -> tuple[ChangeLine, ...]:
+    """Every change, the most serious last; rows with one and the same story are told once."""
+    stories: dict[tuple[Change, str, tuple[tuple[Change, str], ...]], list[Row]] = {}
+    for row in comparison.rows:
+        if row.findings:
+            first, *rest = row.findings
+            also = tuple((finding.change, _clean(sentence(row, finding))) for finding in rest)
+            story = (first.change, _clean(sentence(row, first)), also)
+            stories.setdefault(story, []).append(row)
+    lines = [
+        ChangeLine(change, _where(rows), said, also)
+        for (change, said, also), rows in stories.items()
+    ]
+    return tuple(sorted(lines, key=lambda line: line.change))
+
+
+def quiet_lines(comparison: Comparison) -> tuple[QuietLine, ...]:
+    """The unchanged rows, one line for the swaps on which a case did the same."""
+    swaps: dict[tuple[str, str, str], list[str]] = {}
+    for row in comparison.rows:
+        if not row.findings and not _uneventful(row):
+            key = (row.case.id, _verdict_words(row), _clean(_remark(row)))
+            swaps.setdefault(key, []).append(row.swap)
+    return tuple(QuietLine(case, tuple(on), word, said) for (case, word, said), on in swaps.items())
+
+
+def print_report(comparison: Comparison, console: Console) -> None:
+    """The whole report; what matters most is at the bottom, where the eye is."""
+    for text in twins_lines(comparison.twins):
+        console.print(escape(_clean(text)), style="dim", highlight=False)
+    console.print()
+    _print_quiet(comparison, console)
+    lines = change_lines(comparison)
+    for line in lines:
+        _print_change(line, console)
+    if lines:
+        console.print()
+    console.print(
+        escape(_clean(overall_sentence(comparison))),
+        style=_OVERALL_STYLES[comparison.overall],
+        highlight=False,
+    )
+    if said := doubt(comparison):
+        console.print(escape(_clean(said)), style="dim", highlight=False)
+
+
+def markdown(comparison: Comparison) -> str:
+    """The report as a Markdown page: the verdict first, then changes, then every row."""
+    lines = ["# twinboot: " + _md(overall_sentence(comparison)), ""]
+    lines += [f"- {_md(line)}" for line in twins_lines(comparison.twins)]
+    if said := doubt(comparison):
+        lines.append(f"- {_md(said)}")
+    changes = change_lines(comparison)
+    if changes:
+        lines += ["", "## Changes", ""]
+        for change in reversed(changes):
+            lines.append(f"- **{change.change.name}** {_md(change.where)}: {_md(change.sentence)}")
+            lines += [f"  - also **{word.name}**: {_md(text)}" for word, text in change.also]
+    lines += ["", "## Every case", "", *_md_table(comparison)]
+    return "\n".join(lines) + "\n"
+
+
+def _where(rows: list[Row]) -> str:
+    names = [headline(row) for row in rows]
+    if len(names) <= ROWS_NAMED:
+        return ", ".join(names)
+    return f"{len(names)} rows ({', '.join(names[:ROWS_NAMED])}, ...)"
+
+
+def _uneventful(row: Row) -> bool:
+    """A guest that only did its duty needs no line."""
+    return row.case == GUEST and not row.base.splats() and row.base.verdict is Verdict.PASS
+
+
+def _verdict_words(row: Row) -> str:
+    before, after = (_verdict(arm.verdict) for arm in (row.base, row.patched))
+    if before == after:
+        return f"{before} on both" if row.base.verdict not in (None, Verdict.PASS) else before
+    return f"{before}, {after} with the patch"
+
+
+def _verdict(verdict: Verdict | None) -> str:
+    return verdict.name if verdict is not None else "none"
+
+
+def _remark(row: Row) -> str:
+    """What an unchanged row still has to say: why it fails or is skipped, old splats, measures."""
+    said = []
+    if row.base.verdict not in (None, Verdict.PASS) and row.base.worst:
+        says = {invariant.name: invariant.says for invariant in row.case.invariants}
+        broken = [says[name] for name in row.failing_on_both]
+        said.append("; ".join(broken) or row.base.worst.reason)
+    said += [f"known splat {splat.title}" for splat in row.patched.splats().values()]
+    for spec in row.case.measures:
+        before, after = row.base.values(spec.name), row.patched.values(spec.name)
+        if before and after and span(before) != span(after):
+            why = "not judged" if spec.better is Better.NONE else "no clear difference"
+            said.append(f"{spec.name} {span(before)} to {span(after)} {spec.unit}, {why}")
+    return "; ".join(said)
+
+
+def _print_quiet(comparison: Comparison, console: Console) -> None:
+    lines = quiet_lines(comparison)
+    if not lines:
+        return
+    table = Table(box=None, pad_edge=False, show_header=False, highlight=False)
+    for wraps in (False, True, False, True):
+        table.add_column(overflow="fold", no_wrap=not wraps)
+    for group, members in _by_group(lines):
+        rows = sum(len(line.swaps) for line in members)
+        table.add_row(f"[bold]{group}[/bold]", f"{rows} unchanged", "", "")
+        for line in members:
+            style = "green" if line.verdict == Verdict.PASS.name else "yellow"
+            table.add_row(
+                f"  {line.case}",
+                ", ".join(line.swaps),
+                f"[{style}]{escape(line.verdict)}[/{style}]",
+                escape(line.remark),
+            )
+    console.print(table)
+    console.print()
+
+
+def _by_group(lines: Iterable[QuietLine]) -> Iterator[tuple[str, list[QuietLine]]]:
+    groups: dict[str, list[QuietLine]] = {}
+    for line in lines:
+        groups.setdefault(line.case.partition("/")[0], []).append(line)
+    yield from groups.items()
+
+
+def _print_change(line: ChangeLine, console: Console) -> None:
+    style = _STYLES[line.change]
+    console.print(
+        f"[{style}]{line.change.name}[/{style}] [bold]{escape(line.where)}[/bold]: "
+        f"{escape(line.sentence)}",
+        highlight=False,
+        soft_wrap=not console.is_terminal,
+    )
+    for change, said in line.also:
+        style = _STYLES[change]
+        also = f"    also [{style}]{change.name}[/{style}]: {escape(said)}"
+        console.print(also, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _md_table(comparison: Comparison) -> Iterator[str]:
+    yield "| case | swap | change | base | patched | measures (base, patched) | could have missed |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in comparison.rows:
+        measures = "; ".join(
+            f"{spec.name} {span(row.base.values(spec.name))}, "
+            f"{span(row.patched.values(spec.name))} {spec.unit}"
+            for spec in row.case.measures
+        )
+        cells = (
+            row.case.id,
+            row.swap,
+            row.change.name,
+            _verdict(row.base.verdict),
+            _verdict(row.patched.verdict),
+            measures,
+            "; ".join(row_doubt(row)),
+        )
+        yield "| " + " | ".join(_md(cell) for cell in cells) + " |"
+
+
+def _clean(text: str) -> str:
+    """Guests are not trusted: no control character of theirs reaches a terminal."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+def _md(text: str) -> str:
+    """Text as Markdown shows it literally."""
+    return re.sub(r"([\\|*<>\[\]])", r"\\\1", _clean(text)).replace("_", r"\_")

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a guest sees as its root: a small read-only folder, built once and the same in both arms.
+
+It boots nothing; which programs a case needs is the case table's affair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner import host
+from runner.errors import InfraError, UserError
+from runner.host import How, Progress
+
+FOLDERS = (
+    *("bin", "sbin", "usr/bin", "usr/sbin", "usr/lib", "lib", "lib64", "etc", "dev", "proc"),
+    *("sys", "tmp", "run", "var", "home", "opt", "srv", "root", "mnt", "twinboot/trial"),
+)
+PROGRAMS = {"dropbear": "dropbear-bin", "dmsetup": "dmsetup"}
+LEFT_OUT = (
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "ensurepip",
+    "lib2to3",
+    "turtledemo",
+    "pydoc_data",
+)
+LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Rootfs:
+    """The folder, and a digest over every guest program in it (the arms must share it)."""
+
+    path: Path
+    digest: str
+
+
+def guest_programs(sources: Path, cache: Path, progress: Progress) -> Path:
+    """Compile guest-tests/ once for each content; returns the folder of static programs."""
+    digest = tree_digest(sources)
+    done = cache / "guest-programs" / digest[:16]
+    with host.locked(cache / "guest-programs" / "lock", progress):
+        if not done.exists():
+            progress("compiling the guest programs")
+            fresh = Path(tempfile.mkdtemp(dir=done.parent, prefix=".new-"))
+            log = cache / "logs" / f"guest-programs-{digest[:16]}.log"
+            try:
+                make = ("make", "-s", "-C", sources, f"OUT={fresh}")
+                host.run(make, How(log=log, timeout=300))
+                fresh.chmod(0o755)
+                fresh.rename(done)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    return done
+
+
+def build_rootfs(sources: Path, cache: Path, progress: Progress) -> Rootfs:
+    """Compose the root folder, or find it again: busybox, dropbear, dmsetup, python3, cases."""
+    programs = guest_programs(sources, cache, progress)
+    tools = _tools()
+    digest = _digest(programs, sources, tools)
+    done = cache / "rootfs" / digest[:16]
+    with host.locked(cache / "rootfs" / "lock", progress):
+        if not done.exists():
+            progress("composing the guest's root folder")
+            fresh = Path(tempfile.mkdtemp(dir=done.parent, prefix=".new-"))
+            try:
+                _compose(fresh, tools, programs, sources)
+                fresh.chmod(0o755)
+                fresh.rename(done)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    return Rootfs(done, digest)
+
+
+def tree_digest(folder: Path) -> str:
+    """SHA-256 over names and contents of all files below a folder."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder} with guest tests")
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(f"{path.relative_to(folder)}\0{host.sha256_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    busybox: Path
+    programs: tuple[Path, ...]
+    python: Path
+    stdlib: Path
+
+
+def _tools() -> _Tools:
+    python = _found("python3", "python3").resolve()
+    asked = "import sysconfig; print(sysconfig.get_path('stdlib'))"
+    stdlib = host.run((python, "-I", "-S", "-c", asked)).stdout.strip()
+    programs = tuple(_found(name, package) for name, package in PROGRAMS.items())
+    return _Tools(_found("busybox", "busybox-static"), programs, python, Path(stdlib))
+
+
+def _found(name: str, package: str) -> Path:
+    where = shutil.which(name, path=SYSTEM_PATH)
+    if where is None:
+        raise InfraError(f"`{name}` is not installed; on Debian: apt-get install {package}")
+    return Path(where)
+
+
+def _digest(programs: Path, sources: Path, tools: _Tools) -> str:
+    total = hashlib.sha256(tree_digest(programs).encode())
+    total.update(tree_digest(sources / "guest").encode())
+    total.update(tree_digest(sources / "python").encode())
+    for path in (tools.busybox, *tools.programs, tools.python):
+        total.update(host.sha256_file(path).encode())
+    return total.hexdigest()
+
+
+def _compose(root: Path, tools: _Tools, programs: Path, sources: Path) -> None:
+    for name in FOLDERS:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    (root / "etc/shells").write_text("/bin/sh\n")
+    _copy_busybox(root, tools.busybox)
+    for path in tools.programs:
+        _copy_with_libraries(root, path, root / "usr/sbin" / path.name)
+    _copy_python(root, tools)
+    ours = root / "twinboot"
+    shutil.copytree(programs, ours / "bin", dirs_exist_ok=True)
+    shutil.copytree(sources / "guest", ours / "guest")
+    shutil.copytree(sources / "python", ours / "python", ignore=_compiled)
+
+
+def _compiled(_folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name == "__pycache__"}
+
+
+def _copy_busybox(root: Path, busybox: Path) -> None:
+    shutil.copy2(busybox, root / "bin/busybox")
+    for applet in host.run((busybox, "--list")).stdout.split():
+        link = root / "bin" / applet
+        if not link.exists() and "/" not in applet:
+            link.symlink_to("busybox")
+
+
+def _copy_with_libraries(root: Path, source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+    _copy_libraries(root, (source,))
+
+
+def _copy_libraries(root: Path, programs: Iterable[Path]) -> None:
+    for program in programs:
+        listed = host.run(("ldd", program), How(check=False)).stdout
+        for name in LIBRARY.findall(listed):
+            target = root / name.lstrip("/")
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(Path(name).resolve(), target)
+
+
+def _copy_python(root: Path, tools: _Tools) -> None:
+    """The interpreter and its library, precompiled modules included: reads over 9p are slow."""
+    _copy_with_libraries(root, tools.python, root / "usr/bin" / tools.python.name)
+    (root / "usr/bin/python3").symlink_to(tools.python.name)
+    target = root / str(tools.stdlib).lstrip("/")
+    unwanted = shutil.ignore_patterns(*LEFT_OUT, "dist-packages", "site-packages", "config-*")
+    shutil.copytree(tools.stdlib, target, ignore=unwanted, ignore_dangling_symlinks=True)
+    _copy_libraries(root, sorted((target / "lib-dynload").glob("*.so")))

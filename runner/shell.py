@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An interactive shell in a guest: this terminal's keys to the guest, its output back.
+
+The guest is the same as in a run: same root, same swap, same programs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+import tempfile
+import termios
+import tty
+from pathlib import Path
+
+import paramiko
+
+from runner import host, rootfs
+from runner.errors import InfraError, UserError
+from runner.experiment import ROOT, Plan, build_arms, choose_machine
+from runner.guest import Boot, Guest
+from runner.host import Progress
+from runner.swap import parse_facts, set_up_command, swap_named, verify
+
+WELCOME = """\
+{arm} kernel {release} on {swap} swap. The cases: /twinboot/bin/GROUP CASE, with the swap's
+variables from /run/twinboot/swap.env. The guest ends with this shell (exit or Ctrl-D)."""
+
+
+def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
+    """Boot one arm of `plan`, set its first swap up and attach; returns the shell's exit code."""
+    if arm not in ("base", "patched"):
+        raise UserError(f"--arm is {arm!r}; choose base or patched")
+    swap = swap_named(plan.swaps[0])
+    cache = host.cache_dir()
+    arms = build_arms(plan, cache, progress)
+    kernel = arms.base if arm == "base" else arms.patched
+    root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
+    machine = choose_machine(plan, kernel, root, cache, progress)
+    folder = Path(tempfile.mkdtemp(dir=cache, prefix="shell-"))
+    boot = Boot(kernel.image, root.path, machine, folder)
+    if swap.needs_disk:
+        boot = Boot(kernel.image, root.path, machine, folder, swap_disk_mib=swap.mib)
+    try:
+        with Guest(boot) as guest:
+            if not guest.boot():
+                end = guest.console.read_text(errors="replace")[-1500:]
+                raise InfraError(f"the {arm} kernel did not boot; its console ends with:\n{end}")
+            said = guest.run(set_up_command(swap, plan.seed), 60.0)
+            verify(swap, parse_facts(said.output), kernel.release)
+            print(WELCOME.format(arm=arm, release=kernel.release, swap=swap.kind))
+            return attach(guest.shell(os.environ.get("TERM", "linux"), _size()))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _size() -> tuple[int, int]:
+    columns, lines = shutil.get_terminal_size()
+    return columns, lines
+
+
+def attach(channel: paramiko.Channel) -> int:
+    """Connect standard input and output with the guest's until its shell ends."""
+    keys = sys.stdin.fileno()
+    before = termios.tcgetattr(keys) if os.isatty(keys) else None
+    try:
+        if before is not None:
+            tty.setraw(keys)
+        _pump(channel, keys)
+    finally:
+        if before is not None:
+            termios.tcsetattr(keys, termios.TCSADRAIN, before)
+    return max(0, channel.recv_exit_status())
+
+
+def _pump(channel: paramiko.Channel, keys: int) -> None:
+    watched: list[paramiko.Channel | int] = [channel, keys]
+    while True:
+        ready, _, _ = select.select(watched, [], [])
+        if channel in ready:
+            said = channel.recv(65536)
+            if not said:
+                return
+            os.write(sys.stdout.fileno(), said)
+        if keys in ready:
+            typed = os.read(keys, 4096)
+            if typed:
+                channel.sendall(typed)
+            else:
+                channel.shutdown_write()
+                watched.remove(keys)

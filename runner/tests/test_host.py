@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The host's commands and files: errors carry their evidence, files are whole or absent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from runner import host
+from runner.errors import CommandFailed, InfraError
+from runner.host import How
+
+
+def test_a_failed_command_tells_its_words_its_exit_code_and_its_last_lines() -> None:
+    with pytest.raises(CommandFailed, match=r"`sh -c .*` ended with exit code 3: oh no"):
+        host.run(("sh", "-c", "echo oh no >&2; exit 3"))
+
+
+def test_a_failed_command_with_a_log_names_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "logs/make.log"
+    with pytest.raises(CommandFailed, match=r"bad thing.*log: .*make\.log") as caught:
+        host.run(("sh", "-c", "echo bad thing; exit 1"), How(log=log))
+    assert caught.value.log == log
+    assert log.read_text() == "bad thing\n"
+
+
+def test_a_command_that_is_not_installed_is_named() -> None:
+    with pytest.raises(InfraError, match="no-such-tool"):
+        host.run(("no-such-tool",))
+
+
+def test_a_command_that_takes_too_long_is_ended_with_its_children() -> None:
+    began = time.monotonic()
+    with pytest.raises(CommandFailed, match="no end after"):
+        host.run(("sh", "-c", "sleep 100 & wait"), How(timeout=0.3))
+    assert time.monotonic() - began < 5
+
+
+def test_nothing_of_an_argument_reaches_a_shell() -> None:
+    assert host.run(("echo", "$(id)", ";ls", "'")).stdout == "$(id) ;ls '\n"
+
+
+def test_cpu_seconds_count_the_commands_children() -> None:
+    burn = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
+    assert host.run(("sh", "-c", f"({burn}); true")).cpu_seconds > 0.05
+
+
+def test_a_file_is_written_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    host.write_atomic(tmp_path / "a/b", "one")
+    host.write_atomic(tmp_path / "a/b", "two")
+    assert (tmp_path / "a/b").read_text() == "two"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+
+
+def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InfraError, match="cannot create the folder"):
+        host.write_atomic(tmp_path / "file/below", "x")
+
+
+def test_a_second_user_of_a_lock_waits_and_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    order: list[str] = []
+
+    def second() -> None:
+        with host.locked(tmp_path / "lock", told.append):
+            order.append("second")
+
+    with host.locked(tmp_path / "lock"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
+    assert told == ["waiting for another twinboot that holds lock"]

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which boots a run consists of, in which order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from runner import matrix as module
+from runner.build import Kernel
+from runner.case import Case
+from runner.errors import InfraError
+from runner.guest import Cancelled
+from runner.matrix import Desk, Matrix, fitting_jobs, run_all, trials
+from runner.qemu import Machine
+from runner.swap import swap_named
+from runner.transcript import Transcript
+from runner.trial import Trial
+
+
+def case(name: str, *swaps: str) -> Case:
+    return Case(name, "x", ("/x",), swaps, (), 1.0, (), (), (), ())
+
+
+def kernel(name: str) -> Kernel:
+    return Kernel(
+        image=Path(name),
+        config=Path(),
+        vmlinux=None,
+        release="5.10.0",
+        fingerprint=name,
+        signature=name,
+        source="",
+        patches=(),
+        compiler="",
+        config_sha256="",
+        image_sha256="",
+        cpu_seconds=0.0,
+        seconds=0.0,
+        reused=False,
+    )
+
+
+def matrix(repeats: int = 2) -> Matrix:
+    return Matrix(
+        base=kernel("b"),
+        patched=kernel("p"),
+        rootfs=Path("/r"),
+        machine=Machine(),
+        swaps=(swap_named("zram"), swap_named("disk")),
+        cases=(case("a/a", "zram", "disk"), case("b/b", "zram"), case("c/c", "none")),
+        repeats=repeats,
+        seed=1,
+    )
+
+
+def test_the_arms_are_interleaved_and_take_turns_to_go_first() -> None:
+    order = [trial.name for trial in trials(matrix())]
+    assert order == [
+        *("base-zram-1", "patched-zram-1", "base-disk-1", "patched-disk-1"),
+        *("patched-zram-2", "base-zram-2", "patched-disk-2", "base-disk-2"),
+    ]
+
+
+def test_each_guest_runs_the_cases_that_fit_its_swap() -> None:
+    by_name = {trial.name: [each.id for each in trial.cases] for trial in trials(matrix())}
+    assert by_name["base-zram-1"] == ["a/a", "b/b"]
+    assert by_name["patched-disk-1"] == ["a/a"]
+
+
+def test_the_arms_get_the_same_cases_seed_and_machine_and_their_own_kernel() -> None:
+    base, patched, *_ = trials(matrix(1))
+    assert (base.cases, base.seed, base.machine) == (patched.cases, patched.seed, patched.machine)
+    assert (str(base.image), str(patched.image)) == ("b", "p")
+
+
+def test_there_is_always_room_for_one_guest() -> None:
+    assert fitting_jobs(Machine(memory_mib=1 << 30)) == 1
+
+
+def test_the_first_error_stops_the_rest_and_is_the_one_that_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def fake(trial: Trial, _folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
+        seen.append(trial.name)
+        if trial.name == "base-zram-1":
+            raise InfraError("no space")
+        for _ in range(500):
+            if stop.is_set():
+                raise Cancelled
+            time.sleep(0.01)
+        return ()
+
+    monkeypatch.setattr(module, "run_trial", fake)
+    began = time.monotonic()
+    with pytest.raises(InfraError, match="no space"):
+        run_all(tuple(trials(matrix())), Desk(tmp_path, 2, lambda *_: None), lambda _: None)
+    assert time.monotonic() - began < 4
+    assert len(seen) <= 3

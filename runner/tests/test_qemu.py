@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's command line, without starting anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from runner.qemu import BootFiles, Machine, guest_argv
+
+FILES = BootFiles(Path("/k/bzImage"), Path("/root,fs"), Path("/t/keys"), Path("/t/a,b/results"))
+
+
+def argv(machine: Machine = Machine(), files: BootFiles = FILES) -> tuple[str, ...]:
+    return guest_argv(machine, files, 40022)
+
+
+def test_the_guest_listens_on_loopback_only_and_has_no_way_out() -> None:
+    (netdev,) = [word for word in argv() if word.startswith("user,")]
+    assert netdev == "user,id=twinboot,restrict=on,hostfwd=tcp:127.0.0.1:40022-:22"
+
+
+def test_no_host_folder_is_writable_from_the_guest() -> None:
+    assert not {"--rw", "--rwdir", "--overlay-rwdir"} & set(argv())
+
+
+def test_a_comma_in_a_path_does_not_split_a_qemu_option() -> None:
+    assert "file,id=twinboot-results,path=/t/a,,b/results" in argv()
+
+
+def test_kvm_is_switched_off_unless_it_was_chosen() -> None:
+    assert "--disable-kvm" in argv()
+    assert "--disable-kvm" not in argv(Machine("kvm"))
+
+
+def test_a_panic_ends_qemu() -> None:
+    options = argv()
+    assert "panic=-1" in options
+    assert "oops=panic" in options
+
+
+def test_the_swap_disk_is_attached_only_where_it_is_asked_for() -> None:
+    disk = replace(FILES, swap_disk=Path("/t/swap.img"))
+    assert not any("virtio-blk" in word for word in argv())
+    assert any("serial=twinboot-swap" in word for word in argv(files=disk))
+
+
+def test_the_same_machine_gives_the_same_command_line() -> None:
+    assert argv() == argv()

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One trial: the cases of one arm on one swap, one after another, in as many guests as it takes.
+
+It produces Transcripts and judges nothing; a guest that crashes or hangs is a finding here.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runner.case import Case
+from runner.errors import InfraError
+from runner.guest import Boot, Guest, Ran
+from runner.qemu import Machine
+from runner.swap import Swap, parse_facts, set_up_command, verify
+from runner.transcript import ArmLabel, BootRecord, CaseLog, End, Ended, Transcript
+
+BOOT_DEADLINE_S = 90.0
+SWAP_DEADLINE_S = 60.0
+BOOT_TRIES = 2
+LAST_WORDS_S = 5.0
+PANIC = "Kernel panic - not syncing"
+KILLED = 128 + 9
+OOM_KILL = re.compile(r"(Out of memory|Memory cgroup out of memory): Killed process")
+TAINT = re.compile(r"^twinboot: end .* taint=(\d+)$", re.MULTILINE)
+OOM_PANIC = "System is deadlocked on memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Everything that decides one trial, and so also its reproducer.
+
+    `scale` multiplies each case's deadline (a debug kernel is slower).
+    """
+
+    arm: ArmLabel
+    repeat: int
+    image: Path
+    release: str
+    rootfs: Path
+    machine: Machine
+    swap: Swap
+    cases: tuple[Case, ...]
+    seed: int
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-{self.swap.kind}-{self.repeat}"
+
+
+def run_trial(trial: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
+    """Boot, run every case, and after a crash go on with the rest in a fresh guest.
+
+    A boot before which no case could start is tried once more; then the rest is given up.
+    """
+    transcripts: list[Transcript] = []
+    left, failures = trial.cases, 0
+    while left and failures < BOOT_TRIES:
+        part = len(transcripts)
+        now = replace(trial, cases=left)
+        transcript = _one_boot(now, part, folder / f"boot-{part}", stop)
+        failures = 0 if transcript.logs else failures + 1
+        left = left[len(transcript.logs) :]
+        transcripts.append(transcript)
+    return tuple(transcripts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sitting:
+    """One guest of a trial; `part` counts them."""
+
+    trial: Trial
+    part: int
+    guest: Guest
+
+    def transcript(self, logs: tuple[CaseLog, ...], end: End, note: str = "") -> Transcript:
+        """All that this guest said."""
+        trial, guest = self.trial, self.guest
+        record = BootRecord(
+            arm=trial.arm,
+            swap=trial.swap.kind,
+            repeat=trial.repeat,
+            part=self.part,
+            seed=trial.seed,
+            planned=tuple(case.id for case in trial.cases),
+            command=guest.command,
+            seconds=guest.boot_seconds,
+        )
+        console = _console(guest)
+        return Transcript(record, logs, console, end, bool(console), note)
+
+
+def _one_boot(trial: Trial, part: int, folder: Path, stop: threading.Event) -> Transcript:
+    with Guest(_boot(trial, folder), stop) as guest:
+        sitting = _Sitting(trial, part, guest)
+        if not guest.boot():
+            return sitting.transcript((), _end_of_boot(guest))
+        swap = guest.run(set_up_command(trial.swap, trial.seed), SWAP_DEADLINE_S)
+        try:
+            verify(trial.swap, parse_facts(swap.output), trial.release)
+        except InfraError as error:
+            return sitting.transcript((), _end(guest, "swap-failed"), error.message)
+        return sitting.transcript(*_run_cases(trial, guest))
+
+
+def _boot(trial: Trial, folder: Path) -> Boot:
+    mib = trial.swap.mib if trial.swap.needs_disk else 0
+    deadline = BOOT_DEADLINE_S * trial.scale
+    return Boot(trial.image, trial.rootfs, trial.machine, folder, deadline, swap_disk_mib=mib)
+
+
+def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
+    """Run cases until one takes the guest down, hangs, or taints the kernel."""
+    logs: list[CaseLog] = []
+    for number, case in enumerate(trial.cases, 1):
+        said, noise = guest.results.stat().st_size, guest.console.stat().st_size
+        ran = _run_case(case, number, guest, trial.scale)
+        text = _since(guest.results, said)
+        ended = _ended(ran, _since(guest.console, noise))
+        inner = _unframed(text)
+        logs.append(CaseLog(case.id, trial.swap.kind, number, inner, ran.exit, ended, ran.seconds))
+        if ran.ended == "gone":
+            return tuple(logs), _end(guest, "qemu-died")
+        if ran.ended == "timeout":
+            return tuple(logs), _after_timeout(guest)
+        if _tainted(text):
+            break
+    return tuple(logs), "poweroff"
+
+
+def _run_case(case: Case, number: int, guest: Guest, scale: float) -> Ran:
+    command = ("/twinboot/guest/run-case", case.id, str(number), *case.program)
+    return guest.run(command, case.deadline * scale)
+
+
+def _ended(ran: Ran, console: str) -> Ended:
+    if ran.ended != "exit":
+        return "timeout" if ran.ended == "timeout" else "died"
+    return "oom" if ran.exit == KILLED and OOM_KILL.search(console) else "exit"
+
+
+def _tainted(text: str) -> bool:
+    """Whether the kernel was tainted when the case ended: the next one gets a fresh guest."""
+    found = TAINT.search(text)
+    return found is not None and found.group(1) != "0"
+
+
+def _after_timeout(guest: Guest) -> End:
+    """Ask whether the guest is alive: a hung test is killed, a hung kernel cannot be.
+
+    Before that, what every CPU does and what every task waits for goes to the console.
+    """
+    if not guest.alive():
+        return _end(guest, "hang")
+    guest.run(("sh", "-c", "echo l >/proc/sysrq-trigger; echo w >/proc/sysrq-trigger"), 10.0)
+    killed = guest.run(("/twinboot/guest/kill-case",), 10.0)
+    return "poweroff" if killed.exit == 0 else _end(guest, "hang")
+
+
+def _end_of_boot(guest: Guest) -> End:
+    return _end(guest, "boot-timeout" if guest.returncode is None else "qemu-died")
+
+
+def _end(guest: Guest, otherwise: End) -> End:
+    """What the console says of the guest's end; a panicking guest may need a moment to go."""
+    if guest.returncode is None and PANIC in _console(guest):
+        guest.wait_end(LAST_WORDS_S)
+    console = _console(guest)
+    if PANIC in console:
+        return "oom-panic" if OOM_PANIC in console else "panic"
+    return otherwise
+
+
+def _console(guest: Guest) -> str:
+    return _since(guest.console, 0)
+
+
+def _since(path: Path, offset: int) -> str:
+    return path.read_bytes()[offset:].decode(errors="replace")
+
+
+def _unframed(text: str) -> str:
+    """The program's own output: our frame's first and last lines dropped."""
+    return "".join(_inner(text.splitlines(keepends=True)))
+
+
+def _inner(lines: list[str]) -> Iterator[str]:
+    for index, line in enumerate(lines):
+        first, last = index == 0, index == len(lines) - 1
+        if (first and line.startswith("twinboot: begin ")) or (
+            last and line.startswith("twinboot: end ")
+        ):
+            continue
+        yield line

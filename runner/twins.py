@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The two kernels that a run compares, and the proof that they differ in the patch alone.
+
+It does not say what the kernels did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One of the two kernels, and the digests of all that must be equal in both arms."""
+
+    label: str
+    release: str
+    fingerprint: str
+    signature: str
+    source: str
+    patches: tuple[str, ...]
+    compiler: str
+    config_digest: str
+    programs_digest: str
+    qemu_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What both arms ran on. accelerator: "kvm" or "tcg"."""
+
+    accelerator: str
+    cpus: int
+    memory_mib: int
+    qemu: str
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """The two kernels that were booted, and how. `kconfig_patched`: the patches touch Kconfig."""
+
+    base: Arm
+    patched: Arm
+    platform: Platform
+    repeats: int
+    seed: int = 0
+    kconfig_patched: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        """Whether the patch changes no code."""
+        return bool(self.base.signature) and self.base.signature == self.patched.signature
+
+    def unequal(self) -> tuple[str, ...]:
+        """What differs between the arms besides the patch; nothing should."""
+        pairs = [
+            ("the compiler", self.base.compiler, self.patched.compiler),
+            ("the source", self.base.source, self.patched.source),
+            ("the guest programs", self.base.programs_digest, self.patched.programs_digest),
+            ("QEMU's arguments", self.base.qemu_digest, self.patched.qemu_digest),
+        ]
+        if not self.kconfig_patched:
+            pairs.append((".config", self.base.config_digest, self.patched.config_digest))
+        return tuple(name for name, base, patched in pairs if base != patched)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Says in plain English what a comparison found, from the clauses of the case table.
+
+It decides nothing and lays nothing out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from runner.comparison import (
+    CONFIDENCE,
+    OPEN,
+    REGRESSIONS,
+    ArmRuns,
+    Change,
+    Comparison,
+    Finding,
+    Row,
+    detectable_rate,
+)
+from runner.outcome import GUEST, UNJUDGED, Checked, Outcome, Verdict
+from runner.twins import Arm, Twins
+
+
+def headline(row: Row) -> str:
+    """`gup/leak_base on zram`."""
+    return f"{row.case.id} on {row.swap}" if row.swap != "none" else f"{row.case.id} without swap"
+
+
+def sentence(row: Row, finding: Finding) -> str:
+    """One finding, without the word of its change and the name of its row."""
+    return {
+        "run": _run_sentence,
+        "invariant": _invariant_sentence,
+        "measure": _measure_sentence,
+        "splat": _splat_sentence,
+    }[finding.subject](row, finding)
+
+
+def overall_sentence(comparison: Comparison) -> str:
+    """The verdict in one sentence."""
+    unequal = comparison.twins.unequal()
+    if unequal:
+        return f"undecided: the arms differ in more than the patch ({', '.join(unequal)})"
+    rows = [row for row in comparison.rows if row.case != GUEST]
+    if not rows:
+        return "undecided: no case was run"
+    counts = Counter(
+        change for row in comparison.rows for change in {found.change for found in row.findings}
+    )
+    bad = _counted(counts, [change for change in reversed(Change) if change in REGRESSIONS])
+    unclear = _counted(counts, OPEN)
+    good = _counted(counts, (Change.FIXED, Change.IMPROVED))
+    same = sum(row.change is Change.SAME for row in rows)
+    tail = [f"{same} of {len(rows)} rows unchanged"]
+    parts = [part for part in (bad, unclear, good) if part] + tail
+    return f"{comparison.overall.value}: {'; '.join(parts)}"
+
+
+def doubt(comparison: Comparison) -> str:
+    """What so many runs cannot exclude; empty if no case passed with the patch."""
+    passed = [
+        len(row.patched.runs)
+        for row in comparison.rows
+        if row.case != GUEST and row.patched.verdict is Verdict.PASS
+    ]
+    if not passed:
+        return ""
+    fewest = min(passed)
+    return (
+        f"a failure that happens in fewer than {_percent(detectable_rate(fewest))} of runs could "
+        f"have been missed ({_count(fewest, 'run')} of each case with the patch, "
+        f"{CONFIDENCE:.0%} confidence)"
+    )
+
+
+def row_doubt(row: Row) -> tuple[str, ...]:
+    """For each invariant that held in every run with the patch, what could have been missed."""
+    said = []
+    for invariant in row.case.invariants:
+        checks = row.patched.checks(invariant.name)
+        if checks and all(check.verdict is Verdict.PASS for check in checks):
+            tried, _, unit = _tally(checks)
+            rate = _percent(detectable_rate(tried))
+            said.append(f"{invariant.name}: {tried} clean {unit}, would have seen {rate} or more")
+    return tuple(said)
+
+
+def twins_lines(twins: Twins) -> tuple[str, ...]:
+    """The kernels, the machine, and what is the same in both arms."""
+    platform = twins.platform
+    lines = [
+        _arm_line(twins.base),
+        _arm_line(twins.patched),
+        f"machine: {platform.accelerator.upper()}, {_count(platform.cpus, 'CPU')}, "
+        f"{platform.memory_mib} MiB, {platform.qemu}; "
+        f"{_count(twins.repeats, 'run')} of each case in each arm, seed {twins.seed}",
+    ]
+    unequal = twins.unequal()
+    if unequal:
+        lines.append(f"the arms differ in more than the patch: {', '.join(unequal)}")
+    else:
+        lines.append("same in both arms: source, compiler, guest programs, QEMU arguments, .config")
+    if twins.kconfig_patched and twins.base.config_digest != twins.patched.config_digest:
+        lines[-1] = lines[-1].replace(", .config", "") + "; .config differs, the patch touches it"
+    if twins.identical:
+        lines.append("the patch changes no code: both kernels have the same signature")
+    return (*lines, *twins.notes)
+
+
+def _arm_line(arm: Arm) -> str:
+    patches = ", ".join(arm.patches) or "no patch"
+    return (
+        f"{arm.label}: Linux {arm.release} from {arm.source}, {patches}; {arm.compiler}; "
+        f"kernel {arm.fingerprint[:12]}, code {arm.signature[:12]}"
+    )
+
+
+def _run_sentence(row: Row, finding: Finding) -> str:
+    if finding.change is Change.LOST:
+        return f"it ran on base, with the patch {_reason(row.patched)}"
+    if finding.change is Change.UNDECIDED:
+        return _undecided(row)
+    if finding.change is Change.FLAKY:
+        return f"{_verdicts(row.base)} on base, {_verdicts(row.patched)} with the patch"
+    base, patched = _process_word(row.base), _process_word(row.patched)
+    return f"{base} on base, {patched} with the patch"
+
+
+def _undecided(row: Row) -> str:
+    parts = []
+    for arm, where in ((row.base, "on base"), (row.patched, "with the patch")):
+        open_runs = [run for run in arm.runs if run.verdict in UNJUDGED]
+        if not arm.runs:
+            parts.append(f"no run {where}")
+        elif open_runs:
+            worst = max(open_runs, key=lambda run: run.verdict)
+            said = f"{_of(len(open_runs), len(arm.runs))} {_runs(arm)} {where} said nothing"
+            parts.append(f"{said} ({worst.verdict.name}: {worst.reason})")
+    if parts:
+        return "; ".join(parts)
+    return f"{_verdicts(row.base)} on base, {_verdicts(row.patched)} with the patch"
+
+
+def _process_word(arm: ArmRuns) -> str:
+    """How the runs went, leaving invariants aside: they are findings of their own."""
+    worst = max(arm.runs, key=lambda run: run.process)
+    if worst.process is Verdict.PASS:
+        failed = arm.verdict is Verdict.FAIL
+        return "ran to its end, though failing," if failed else "ran to its end"
+    return f"{worst.process.name} ({_process_reason(worst)})"
+
+
+def _process_reason(run: Outcome) -> str:
+    return run.reason if run.verdict == run.process else "see its evidence"
+
+
+def _reason(arm: ArmRuns) -> str:
+    worst = arm.worst
+    return worst.reason if worst else "there is no run"
+
+
+def _verdicts(arm: ArmRuns) -> str:
+    counts = Counter(run.verdict for run in arm.runs)
+    if len(counts) == 1:
+        return next(iter(counts)).name
+    return " and ".join(f"{verdict.name} x{count}" for verdict, count in sorted(counts.items()))
+
+
+def _invariant_sentence(row: Row, finding: Finding) -> str:
+    says = next(inv.says for inv in row.case.invariants if inv.name == finding.name)
+    base, patched = row.base.checks(finding.name), row.patched.checks(finding.name)
+    if finding.change is Change.NEW_SKIP:
+        return f"{finding.name} is skipped with the patch ({patched[0].text}), it was tried on base"
+    if finding.change is Change.LOST:
+        return f"{finding.name} has a result on base, with the patch none is printed"
+    if Verdict.SKIP in {check.verdict for check in (*base, *patched)}:
+        before, after = _check_words(base), _check_words(patched)
+        return f"{finding.name}: {before} on base, {after} with the patch"
+    tried, failed, unit = _tally(base)
+    again, still, other = _tally(patched)
+    tail = "" if other[0] == unit[0] else f" {other}"
+    return (
+        f"{says} in {_of(failed, tried)} {unit} on base, "
+        f"in {_of(still, again)}{tail} with the patch"
+    )
+
+
+def _check_words(checks: Sequence[Checked]) -> str:
+    counts = Counter(check.verdict for check in checks)
+    return " and ".join(f"{verdict.name} x{count}" for verdict, count in sorted(counts.items()))
+
+
+def _tally(checks: Sequence[Checked]) -> tuple[int, int, str]:
+    """How often it was tried and broken: in tries where every run counts them, else in runs."""
+    if checks and all(check.tried > 0 for check in checks):
+        tried = sum(check.tried for check in checks)
+        return tried, sum(check.failed for check in checks), _plural(tried, "try", "tries")
+    failed = sum(check.verdict is Verdict.FAIL for check in checks)
+    return len(checks), failed, _plural(len(checks), "run", "runs")
+
+
+def _measure_sentence(row: Row, finding: Finding) -> str:
+    spec = next(spec for spec in row.case.measures if spec.name == finding.name)
+    base, patched = row.base.values(spec.name), row.patched.values(spec.name)
+    return f"{spec.says}: {span(base)} on base, {span(patched)} with the patch"
+
+
+def span(values: Sequence[float]) -> str:
+    """The median, and the range where the runs differ."""
+    if not values:
+        return "none"
+    middle, low, high = median(values), min(values), max(values)
+    return number(middle) if low == high else f"{number(middle)} ({number(low)}..{number(high)})"
+
+
+def number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def _splat_sentence(row: Row, finding: Finding) -> str:
+    gone = finding.change is Change.FIXED
+    splat = (row.base if gone else row.patched).splats()[finding.name]
+    where = "on base, not with the patch" if gone else "with the patch, never on base"
+    trace = f" in {', from '.join(splat.frames[:3])}," if splat.frames else ""
+    return f"the kernel says `{splat.title}`{trace} {where}"
+
+
+def _counted(counts: Counter[Change], changes: Sequence[Change]) -> str:
+    parts = [f"{counts[change]} {change.name}" for change in changes if counts[change]]
+    return ", ".join(parts)
+
+
+def _of(part: int, whole: int) -> str:
+    return f"none of {whole}" if part == 0 else f"{part} of {whole}"
+
+
+def _runs(arm: ArmRuns) -> str:
+    return _plural(len(arm.runs), "run", "runs")
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
+
+
+def _count(count: int, one: str) -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
+def _percent(rate: float) -> str:
+    return f"{rate:.0%}" if rate >= 0.1 else f"{rate:.1%}"
