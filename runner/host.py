@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,34 +104,48 @@ def run(argv: Words, how: How = DEFAULT) -> Completed:
 
 
 def _start(words: tuple[str, ...], how: How, out: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """What is logged may be long, so it runs below a keeper and ends when we are killed."""
+    if shutil.which(words[0]) is None:
+        raise InfraError(f"`{words[0]}` is not installed or not found")
     kept = {name: value for name, value in os.environ.items() if name not in how.unset}
-    try:
-        return subprocess.Popen(
-            words,
-            cwd=how.cwd,
-            env={**kept, "LC_ALL": "C", **(how.variables or {})},
-            stdin=subprocess.PIPE if how.stdin else subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT if how.log else subprocess.PIPE,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise InfraError(f"`{words[0]}` is not installed or not found: {error}") from error
+    return subprocess.Popen(
+        words if how.log is None else _below_keeper(words),
+        cwd=how.cwd,
+        env={**kept, "LC_ALL": "C", **(how.variables or {})},
+        stdin=subprocess.PIPE if how.stdin or how.log else subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT if how.log else subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _below_keeper(words: Sequence[str]) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", str(KEEPER), *words)
 
 
 def _finish(process: subprocess.Popen[bytes], words: tuple[str, ...], how: How) -> tuple[str, str]:
-    """Wait; whatever interrupts the wait (timeout, Ctrl-C) ends the whole process group."""
+    """Wait; whatever interrupts the wait (timeout, Ctrl-C) ends the command and its children."""
+    stdout = stderr = b""
     try:
-        stdout, stderr = process.communicate(how.stdin or None, timeout=how.timeout)
+        if how.log is None:
+            stdout, stderr = process.communicate(how.stdin or None, timeout=how.timeout)
+        else:
+            process.wait(timeout=how.timeout)
     except subprocess.TimeoutExpired:
-        end_group(process.pid)
-        process.communicate()
         raise CommandFailed(words, -9, f"no end after {how.timeout:.0f} s", how.log) from None
-    except BaseException:
+    finally:
+        _end(process, kept=how.log is not None)
+    return stdout.decode(errors="replace"), stderr.decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes], kept: bool) -> None:
+    """Leave nothing of it: a keeper ends when its standard input does, others by signal."""
+    if kept and process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    elif process.poll() is None:
         end_group(process.pid)
-        process.wait()
-        raise
-    return (stdout or b"").decode(errors="replace"), (stderr or b"").decode(errors="replace")
+    process.wait()
 
 
 def end_group(pid: int) -> None:
@@ -222,7 +237,7 @@ class Kept:
     """A long-running command that ends with us, however we end (runner/keeper.py)."""
 
     def __init__(self, argv: Words, stdout: Path, stderr: Path) -> None:
-        words = [sys.executable, "-I", "-S", str(KEEPER), *(str(word) for word in argv)]
+        words = _below_keeper([str(word) for word in argv])
         tools = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         with stdout.open("ab") as out, stderr.open("ab") as err:
             self._process = subprocess.Popen(
@@ -248,10 +263,7 @@ class Kept:
 
     def end(self) -> None:
         """End it with all that it started; returns when nothing is left."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-        self._process.wait()
+        _end(self._process, kept=True)
 
 
 KEEPER = Path(__file__).with_name("keeper.py")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 FRAMES_IN_SIGNATURE = 5
 _LINES_AT_MOST = 150
@@ -70,7 +70,7 @@ _KINDS = tuple(
 _BY_KIND = frozenset({"soft-lockup", "hard-lockup", "rcu-stall", "workqueue-lockup", "oom-kill"})
 
 # The kernel itself is broken, whatever the program printed.
-FATAL_KINDS = frozenset({"panic", "oops", "bug", "list"})
+FATAL_KINDS = frozenset({"panic", "oops", "bug"})
 STALL_KINDS = frozenset(
     {"soft-lockup", "hard-lockup", "rcu-stall", "workqueue-lockup", "hung-task"}
 )
@@ -161,7 +161,8 @@ def _join(blocks: Iterable[_Block]) -> Iterator[_Block]:
     held: _Block | None = None
     for block in blocks:
         if held is not None and _continues(held, block):
-            held = (held[0], held[1], held[2] + block[2])
+            kind = block[0] if block[0] in FATAL_KINDS and held[0] == "list" else held[0]
+            held = (kind, held[1], held[2] + block[2])
             continue
         if held is not None:
             yield held
@@ -172,11 +173,11 @@ def _join(blocks: Iterable[_Block]) -> Iterator[_Block]:
 
 def _continues(first: _Block, second: _Block) -> bool:
     kind, what, _ = second
+    if kind == "panic" and re.match(r"Fatal exception|Attempted to kill init", what):
+        return first[0] in FATAL_KINDS
     if kind == "panic":
-        return first[0] != "panic" and bool(
-            re.match(r"Fatal exception|panic_on_warn|softlockup|hung_task|kasan|RCU Stall", what)
-            or re.match(r"System is deadlocked|Out of memory|Attempted to kill init", what)
-        )
+        on_request = r"(?:panic_on_warn|softlockup|hung_task|Hard LOCKUP|RCU Stall)\b"
+        return re.match(on_request, what) is not None
     if kind == "oops" and re.match(r"Oops|invalid opcode|Internal error", what):
         return first[0] in FATAL_KINDS
     if first[0] == "list":
@@ -186,17 +187,20 @@ def _continues(first: _Block, second: _Block) -> bool:
 
 def _splat(kind: str, what: str, lines: tuple[str, ...]) -> Splat:
     frames = _frames(lines)
-    title = _title(kind, what)
-    splat = Splat(kind, title, frames, "", "\n".join(lines).rstrip())
-    return replace(splat, signature=_signature(kind, what, frames))
+    text = "\n".join(lines).rstrip()
+    return Splat(kind, _title(kind, what), frames, _signature(kind, what, frames, text), text)
 
 
 def _title(kind: str, what: str) -> str:
+    what = re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+|CPU: \d+ PID: \d+ ", "", what)
     told = what if kind.split("-", maxsplit=1)[0] in what.lower() else f"{kind}: {what}"
     return " ".join(told.split())[:160]
 
 
-def _signature(kind: str, what: str, frames: tuple[str, ...]) -> str:
+def _signature(kind: str, what: str, frames: tuple[str, ...], text: str) -> str:
+    if kind == "oom-kill":
+        scope = re.search(r"constraint=CONSTRAINT_(\w+)", text)
+        return f"{kind}: {scope.group(1).lower() if scope else 'unknown'}"
     if kind in _BY_KIND:
         return kind
     if frames:

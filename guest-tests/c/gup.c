@@ -68,6 +68,19 @@ static void tally(struct attempt *a, struct score *s)
 	s->wrong += check_marked(a->page, 1, SALT, SECRET);
 }
 
+/* On the device, too: stable-writes swap refuses a page under writeback. */
+static size_t out_and_written(char *page)
+{
+	uint64_t pfn;
+	size_t out;
+
+	pfns_read(page, 1, &pfn);
+	out = pageout_all(page, 1);
+	if (!wait_written(&pfn, 1, 10000 + (int)swap_delay_ms()))
+		broken("the page is under writeback after 10 s");
+	return out;
+}
+
 static void attempt_once(enum order order, struct score *s)
 {
 	struct attempt a = {
@@ -80,11 +93,11 @@ static void attempt_once(enum order order, struct score *s)
 
 	fill(a.page, 1, SALT);
 	if (order == SWAP_FORK)
-		s->swapped += pageout_all(a.page, 1);
+		s->swapped += out_and_written(a.page);
 	if (!child_holds(&a, &pid))
 		broken("the child's vmsplice failed");
 	if (order == FORK_SWAP)
-		s->swapped += pageout_all(a.page, 1);
+		s->swapped += out_and_written(a.page);
 	/* only the pipe may hold the page now, no per-CPU vector */
 	drain_all();
 	mark(a.page, 1, SECRET);

@@ -72,7 +72,7 @@ static void judge_after_another_trip(struct area *a, size_t wrong)
 
 static void roundtrip(void)
 {
-	long long whole = vmstat("thp_swpout");
+	long long whole = vmstat("thp_swpout"), allocated;
 	struct area a;
 	size_t wrong;
 
@@ -80,7 +80,9 @@ static void roundtrip(void)
 	area_map(&a, HUGE);
 	proof_count("swapped_out", pageout_all(a.base, a.pages), a.pages, "pages");
 	measure("swapped_whole", since("thp_swpout", whole), "huge pages");
+	allocated = vmstat("pgalloc_*");
 	mark(a.base, a.half_pages, MARK);
+	measure("allocations", since("pgalloc_*", allocated), "pages");
 	wrong = check_fill(a.half, a.half_pages, 'A');
 	drain_all();
 	measure("reused_after_read", write_half_reused(&a), "pages");
@@ -93,15 +95,19 @@ static void roundtrip(void)
  */
 static void cached_wr(void)
 {
+	long long allocated;
 	struct area a;
 	size_t wrong;
 
 	plan(1);
 	area_map(&a, HUGE);
 	proof_count("swapped_out", pageout(a.base, a.pages), a.pages, "pages");
+	drain_all();
 	proof_count("cached", count_flagged(a.pfn, a.pages, flag_swapcache),
 		    a.pages, "pages in the swap cache");
+	allocated = vmstat("pgalloc_*");
 	mark(a.base, a.half_pages, MARK);
+	measure("allocations", since("pgalloc_*", allocated), "pages");
 	measure("pages_reused", count_same_pfn(a.base, a.half_pages, a.pfn), "pages");
 	wrong = check_fill(a.half, a.half_pages, 'A');
 	drain_all();

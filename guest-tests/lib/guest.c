@@ -411,14 +411,21 @@ void mark(void *addr, size_t pages, uint64_t value)
 	mark_part(addr, 0, pages, value);
 }
 
+bool page_is_marked(const void *buf, size_t index, unsigned char salt,
+		    uint64_t value)
+{
+	const uint64_t *word = buf;
+
+	return *word == value + index && tail_is_fill(word, 1, index, salt);
+}
+
 size_t check_marked_part(const void *addr, size_t from, size_t pages,
 			 unsigned char salt, uint64_t value)
 {
 	size_t wrong = 0;
 
 	for (size_t p = from; p < from + pages; p++)
-		wrong += *page_of(addr, p) != value + p ||
-			 !tail_is_fill(page_of(addr, p), 1, p, salt);
+		wrong += !page_is_marked(page_of(addr, p), p, salt, value);
 	return wrong;
 }
 

@@ -78,8 +78,11 @@ void mark_part(void *addr, size_t from, size_t pages, uint64_t value);
 size_t check_marked_part(const void *addr, size_t from, size_t pages,
 			 unsigned char salt, uint64_t value);
 void touch_read(const void *addr, size_t pages);
-/* Content of one page held in a buffer, against page @index of fill(). */
+/* Content of one page held in a buffer, against page @index of fill(), or of
+ * fill() and mark(). */
 bool page_is_fill(const void *buf, size_t index, unsigned char salt);
+bool page_is_marked(const void *buf, size_t index, unsigned char salt,
+		    uint64_t value);
 
 /* ---- observing pages ---------------------------------------------------- */
 
@@ -102,6 +105,7 @@ uint64_t page_flags(uint64_t pfn);	/* /proc/kpageflags */
 uint64_t page_count(uint64_t pfn);	/* /proc/kpagecount: the mapcount */
 size_t count_flagged(const uint64_t *pfns, size_t n, bool (*test)(uint64_t));
 
+static inline bool flag_dirty(uint64_t flags)	{ return flags >> 4 & 1; }
 static inline bool flag_lru(uint64_t flags)	{ return flags >> 5 & 1; }
 static inline bool flag_writeback(uint64_t flags) { return flags >> 8 & 1; }
 static inline bool flag_swapcache(uint64_t flags) { return flags >> 13 & 1; }

@@ -54,6 +54,9 @@ static inline void flight_start(struct flight *f, unsigned char salt)
 	/* Once: a second round would find them under writeback already */
 	out = pageout(f->base, FLIGHT_PAGES);
 	flight_note_slots(f);
+	/* Reclaim puts what it keeps back through the per-CPU vectors, and the
+	 * last few would stay there with a reference more than the others */
+	drain_all();
 	proof_count("swapped_out", out, FLIGHT_PAGES, "pages");
 	flight_prove_aloft(f, "under_writeback");
 }

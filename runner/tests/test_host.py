@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +15,8 @@ import pytest
 from runner import host
 from runner.errors import CommandFailed, InfraError
 from runner.host import How
+from runner.keeper import descendants
+from runner.tests.test_keeper import wait_for, wait_gone
 
 
 def test_a_failed_command_tells_its_words_its_exit_code_and_its_last_lines() -> None:
@@ -77,3 +82,21 @@ def test_a_second_user_of_a_lock_waits_and_is_told(tmp_path: Path) -> None:
     thread.join(5)
     assert order == ["first", "second"]
     assert told == ["waiting for another twinboot that holds lock"]
+
+
+def test_kill_9_of_twinboot_ends_a_long_command(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from runner import host; "
+        "host.run(('sh', '-c', 'sleep 300 & sleep 301'), host.How(log=Path(sys.argv[1])))"
+    )
+    ours = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")])
+    started = wait_for(4, ours.pid)
+    ours.kill()
+    ours.wait()
+    wait_gone(started)
+
+
+def test_a_long_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="no end after"):
+        host.run(("sh", "-c", "setsid sleep 300 & wait"), How(log=tmp_path / "log", timeout=0.5))
+    assert descendants(os.getpid()) == []

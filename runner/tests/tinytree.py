@@ -6,6 +6,7 @@ It has the targets and files that the pipeline uses of a kernel, and nothing tha
 
 from __future__ import annotations
 
+import difflib
 import sys
 from pathlib import Path
 
@@ -158,8 +159,8 @@ BUG = """\
 #define WARN_ON(condition) do { \\
 	if (condition) \\
 		asm volatile("1: ud2\\n.pushsection __bug_table, \\"aw\\"\\n" \\
-			     ".long 1b - .\\n.long 0\\n.word %c0\\n.word 0\\n.popsection" \\
-			     : : "i" (__LINE__)); \\
+			".long 1b - .\\n.long 0\\n.word %c0\\n.word 0\\n.popsection" \\
+			: : "i" (__LINE__)); \\
 } while (0)
 """
 
@@ -209,8 +210,6 @@ def write_fragments(top: Path) -> Path:
 
 def patch_of(name: str, old: str, new: str) -> str:
     """A diff in git's form that turns `old` into `new` in the file `name`."""
-    import difflib
-
     lines = difflib.unified_diff(
         old.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{name}", f"b/{name}"
     )

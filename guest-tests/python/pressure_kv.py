@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""pressure/kv: a store of 1.25 times its memory limit is written and read at random.
+
+It does not measure speed. Bugs it would catch: a page that comes back from swap is another's,
+an old one, or half of one; a write to a page in the swap cache is forgotten at the next reclaim.
+"""
+
+import guest
+from records import RECORD, Chance, Store
+
+LIMIT = 12 << 20
+RECORDS = LIMIT // RECORD * 5 // 4
+OPERATIONS = 4000
+
+
+def work(store: Store, versions: list[int], chance: Chance) -> int:
+    """Half gets, half puts; returns how many gets were not what was put."""
+    wrong = 0
+    for operation in range(OPERATIONS):
+        index = chance.below(store.records)
+        # Every other put is a read, then a write: the page is mapped read-only in between
+        if operation % 4 != 0:
+            wrong += store.get(index) != versions[index]
+        if operation % 2 == 0:
+            versions[index] += 1
+            store.put(index, versions[index])
+    return wrong
+
+
+def case() -> None:
+    guest.plan(1)
+    if guest.swap_kind() == "none":
+        raise guest.Skip("needs swap")
+    versions = [0] * RECORDS
+    chance = Chance(guest.seed())
+    store = Store(RECORDS, guest.seed())
+    guest.enter_memcg(LIMIT)
+    for index in range(RECORDS):
+        store.put(index, 0)
+    out = guest.count_swapped(store.address, RECORDS)
+    guest.proof("swapped_out", out >= RECORDS // 5, f"{out} of {RECORDS} pages after the filling")
+    before = {name: guest.vmstat(name) for name in ("pswpin", "pswpout", "pgalloc_*")}
+    wrong = work(store, versions, chance)
+    wrong += sum(store.get(index) != versions[index] for index in range(RECORDS))
+    change = {name: guest.vmstat(name) - value for name, value in before.items()}
+    guest.proof("swapped_in", change["pswpin"] >= RECORDS // 5, f"{change['pswpin']} pages")
+    guest.measure("swap_ins", change["pswpin"], "pages")
+    guest.measure("swap_outs", change["pswpout"], "pages")
+    guest.measure("allocations", change["pgalloc_*"], "pages")
+    guest.verdict("data_intact", not wrong, f"{wrong} reads were not what was last written")
+
+
+guest.run(case)

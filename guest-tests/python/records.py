@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A store of page-sized records that say which they are, and prove it.
+
+It does not know what happens to it: forks, limits and verdicts are the cases' business.
+"""
+
+import contextlib
+import ctypes
+import mmap
+import struct
+import zlib
+
+RECORD = 4096
+HEADER = struct.Struct("<QQI")
+BODY = RECORD - HEADER.size
+NOISE = 65536
+
+
+def noise(seed: int) -> bytes:
+    """Bytes that zram cannot make small; slices of them are the records' bodies."""
+    state = (seed * 2 + 1) & 0xFFFFFFFF
+    words = []
+    for _ in range(NOISE // 4):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        words.append(state)
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+class Chance:
+    """A small generator of numbers: the same seed, the same run, on every kernel."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed & 0xFFFFFFFFFFFFFFFF or 1
+
+    def below(self, limit: int) -> int:
+        state = self._state
+        state ^= state << 13 & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 7
+        state ^= state << 17 & 0xFFFFFFFFFFFFFFFF
+        self._state = state
+        return (state >> 16) % limit
+
+
+class Store:
+    """Anonymous private memory, one record per page."""
+
+    def __init__(self, records: int, seed: int) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.records = records
+        self._map = mmap.mmap(-1, records * RECORD, flags=flags)
+        # A huge page would be reclaimed as one, and this is not its case
+        # (a kernel that has none refuses: as good)
+        with contextlib.suppress(OSError):
+            self._map.madvise(mmap.MADV_NOHUGEPAGE)
+        self._noise = noise(seed)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+
+    def _record(self, index: int, version: int) -> bytes:
+        start = (index * 7919 + version * 104729) % (NOISE - BODY)
+        body = self._noise[start : start + BODY]
+        return HEADER.pack(index, version, zlib.crc32(body, index ^ version)) + body
+
+    def put(self, index: int, version: int) -> None:
+        self._map[index * RECORD : (index + 1) * RECORD] = self._record(index, version)
+
+    def get(self, index: int) -> int:
+        """The record's version, or -1 if the page is not one whole record of this index."""
+        page = self._map[index * RECORD : (index + 1) * RECORD]
+        named: int
+        version: int
+        named, version, check = HEADER.unpack_from(page)
+        if named != index or zlib.crc32(page[HEADER.size :], index ^ version) != check:
+            return -1
+        return version
