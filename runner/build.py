@@ -116,16 +116,17 @@ def build(request: BuildRequest, cache: Path, progress: Progress) -> Kernel:
     inputs = (request.fetched.identity, request.patchset.digest, request.kconfig.digest)
     fingerprint = _digest(f"recipe {RECIPE}", *inputs, chain.version)
     site = _Site(request, chain, cache, fingerprint, progress)
-    kernel, note = _take_kept(site)
-    if kernel:
-        return kernel
-    with host.locked(cache / f"locks/tree-{site.tree.name}.lock", progress), _disk_errors(cache):
-        kernel, _ = _take_kept(site)
+    with _disk_errors(cache):
+        kernel, note = _take_kept(site)
         if kernel:
             return kernel
-        _have_tree(site)
-        _build_and_keep(site)
-        kernel, _ = _take_kept(site)
+        with host.locked(cache / f"locks/tree-{site.tree.name}.lock", progress):
+            kernel, _ = _take_kept(site)
+            if kernel:
+                return kernel
+            _have_tree(site)
+            _build_and_keep(site)
+            kernel, _ = _take_kept(site)
     if kernel is None:
         raise InfraError(f"the kernel that was just built in {site.tree} cannot be read back")
     return replace(kernel, reused=False, notes=note)
@@ -234,7 +235,8 @@ def _build_and_keep(site: _Site) -> None:
     log.unlink(missing_ok=True)
     overlay.push(site.tree, site.request.patchset, site.cache / "rejects")
     marker = _marker(site.tree)
-    # Patched files end in .twinboot/pristine's care: _heal may remove them, the next push mends.
+    # Written after the push, so that _heal takes what make wrote; whatever else it takes, a push
+    # and a configure bring back.
     host.write_atomic(marker, "")
     try:
         kernel = _make(site, log)
@@ -244,6 +246,7 @@ def _build_and_keep(site: _Site) -> None:
     marker.unlink()
     with tempfile.TemporaryDirectory(dir=site.kept.parent, prefix=".partial-") as scratch:
         _publish(site, kernel, log, Path(scratch, "kernel"))
+    log.unlink()  # a copy is kept with the kernel; the log of a failed build stays
 
 
 def _make(site: _Site, log: Path) -> Kernel:
@@ -263,7 +266,7 @@ def _make(site: _Site, log: Path) -> Kernel:
         vmlinux=tree / "vmlinux",
         release=(tree / "include/config/kernel.release").read_text().strip(),
         fingerprint=site.fingerprint,
-        signature=signature(tree / "vmlinux", config),
+        signature=signature(tree / "vmlinux"),
         source=f"{request.fetched.source} ({request.fetched.detail})",
         patches=tuple(patch.name for patch in request.patchset.patches),
         compiler=chain.version,

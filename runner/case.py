@@ -194,7 +194,9 @@ def _distinct(names: tuple[str, ...], what: str) -> tuple[str, ...]:
 
 
 def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
+    # A misspelt key is also a missing one: the misspelling says more.
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    fault = faults[0]
     place = ".".join(str(part) for part in fault["loc"] if part != "[key]")
     if fault["type"] == "extra_forbidden":
         return f"there is no key `{place}`; the keys are {', '.join(_CaseRow.model_fields)}"

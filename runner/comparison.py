@@ -14,7 +14,8 @@ from typing import Literal
 
 from runner.case import Better, Case, MeasureSpec
 from runner.errors import EXIT_ALL_SKIPPED, EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED
-from runner.outcome import BAD, GUEST, UNJUDGED, Checked, Outcome, Verdict, judge_guests
+from runner.judging import GUEST, judge_guests
+from runner.outcome import BAD, UNJUDGED, Checked, Outcome, Verdict
 from runner.splat import Splat
 from runner.transcript import Transcript
 from runner.twins import Twins
@@ -222,7 +223,7 @@ def _findings(
     else:
         yield from _judged_findings(case, base, patched)
     if base.runs and not any(run.verdict in UNJUDGED for run in base.runs):
-        yield from _new_splats(patched, signatures)
+        yield from _new_splats(base, patched, signatures)
     if not unjudged:
         yield from _gone_splats(base, patched, signatures)
 
@@ -294,9 +295,11 @@ def _measure_change(
     return Change.IMPROVED if good else Change.WORSENED
 
 
-def _new_splats(patched: ArmRuns, signatures: _Signatures) -> Iterator[Finding]:
-    for signature in patched.splats():
-        if signature not in signatures.base:
+def _new_splats(base: ArmRuns, patched: ArmRuns, signatures: _Signatures) -> Iterator[Finding]:
+    """A kernel that hangs on base too may or may not live to complain of the stall."""
+    stuck = base.verdict is not None and base.verdict >= Verdict.HANG
+    for signature, splat in patched.splats().items():
+        if signature not in signatures.base and not (splat.stall and stuck):
             yield Finding(Change.NEW_SPLAT, "splat", signature)
 
 

@@ -74,10 +74,10 @@ def toolchain(compiler: str, jobs: int | None, cache: Path) -> Toolchain:
 def make(tree: Path, log: Path, chain: Toolchain, *words: str) -> Completed:
     """Run make in the tree; its output goes to the end of `log`.
 
-    flock's descriptor is inherited by every process under make, so that a make that outlives a
-    killed twinboot is waited for; and the signal at our death stops it soon.
+    flock's descriptor is inherited by every process under make, so that what outlives a killed
+    twinboot by a moment is waited for.
     """
-    guard = ("setpriv", "--pdeathsig", "TERM", "flock", "--no-fork", tree / ".twinboot.lock")
+    guard = ("flock", "--no-fork", tree / ".twinboot.lock")
     how = How(cwd=tree, variables=chain.variables, unset=LEAKS, log=log)
     try:
         return host.run((*guard, "make", f"-j{chain.jobs}", *chain.words, *words), how)

@@ -156,7 +156,7 @@ def configure(tree: Path, kconfig: Kconfig, log: Path, chain: kbuild.Toolchain) 
     text = (tree / final).read_text()
     lost = _lost(asked, text)
     if lost:
-        raise ConfigLost(_explain(tree, tree / final, lost, chain))
+        raise ConfigLost(_explain(tree, (tree / final).absolute(), lost, chain))
     if not (tree / ".config").is_file() or (tree / ".config").read_text() != text:
         host.write_atomic(tree / ".config", text)
     return text
@@ -217,7 +217,10 @@ def _explain(tree: Path, config: Path, lost: tuple[Lost, ...], chain: kbuild.Too
 
 def _kconfig_texts(tree: Path) -> Iterable[str]:
     for folder, folders, files in os.walk(tree):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        foreign = Path(folder).name == "arch"
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and (not foreign or name == "x86")
+        ]
         for name in files:
             if name.startswith("Kconfig"):
                 yield Path(folder, name).read_text(errors="replace")
@@ -244,17 +247,21 @@ def _reasons(
         found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     except (CommandFailed, ValueError, IndexError):
         note = " (read from the text of the Kconfig files, which kconfiglib could not parse)"
-        return {name: _depends_text(tree, name) for name in symbols}, note
+        stated = values(config.read_text())
+        return {name: _depends_text(tree, name, stated) for name in symbols}, note
     return found, ""
 
 
-def _depends_text(tree: Path, symbol: str) -> str:
+def _depends_text(tree: Path, symbol: str, stated: dict[str, str]) -> str:
+    """The `depends on` lines below `config SYMBOL`, and which symbols in them are off."""
     block = re.compile(
         rf"^[ \t]*(?:menu)?config[ \t]+{symbol}[ \t]*\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE
     )
-    for text in _kconfig_texts(tree):
-        for body in block.findall(text):
-            depends = re.findall(r"^[ \t]+depends on (.+)$", body, re.MULTILINE)
-            if depends:
-                return f"depends on {' and on '.join(depends)}"
-    return ""
+    bodies = (body for text in _kconfig_texts(tree) for body in block.findall(text))
+    depends = [line for body in bodies for line in re.findall(r"^\s+depends on (.+)$", body, re.M)]
+    depends = list(dict.fromkeys(depends))
+    if not depends:
+        return ""
+    named = dict.fromkeys(re.findall(r"[A-Z][A-Z0-9_]+", " ".join(depends)))
+    off = [name for name in named if stated.get(name, "n") == "n"]
+    return f"depends on {' and on '.join(depends)}" + (f"; off: {', '.join(off)}" if off else "")

@@ -60,8 +60,6 @@ def clean_stages(tree: Path) -> None:
 def _refuse_links(tree: Path, patchset: PatchSet) -> None:
     for patch in patchset.patches:
         for name in patch.files:
-            if (tree / name).is_dir():
-                raise PatchError(f"the patch {patch.name} writes to {name}, which is a folder")
             for place in (tree / name, *(tree / name).parents):
                 if place == tree:
                     break
@@ -71,6 +69,15 @@ def _refuse_links(tree: Path, patchset: PatchSet) -> None:
                         f"the patch {patch.name} writes to {name} through {link}, "
                         "a symbolic link in the source, which is not accepted"
                     )
+            if _is_own_folder(tree, name):
+                raise PatchError(f"the patch {patch.name} writes to {name}, which is a folder")
+
+
+def _is_own_folder(tree: Path, name: str) -> bool:
+    """A folder of the source, and not one that only an earlier patch set made."""
+    added = _absent(tree)
+    below = (path for path in (tree / name).rglob("*") if not path.is_dir())
+    return any(str(path.relative_to(tree)) not in added for path in below)
 
 
 def _save_pristine(tree: Path, names: tuple[str, ...]) -> None:
@@ -136,8 +143,12 @@ def _apply(stage: Path, patch: Patch, rejects: Path) -> None:
         cwd=stage,
         stdin=patch.raw,
         check=False,
-        # No repository around the cache may change what paths mean.
-        variables={"GIT_CEILING_DIRECTORIES": str(stage.parent), "GIT_CONFIG_NOSYSTEM": "1"},
+        # No repository around the cache and no setting of the user may change what applies.
+        variables={
+            "GIT_CEILING_DIRECTORIES": str(stage.parent),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+        },
         unset=("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"),
     )
     done = host.run((*words, "-"), how)
@@ -195,7 +206,7 @@ def _drop_empty_folders(tree: Path, folder: Path) -> None:
 def _content(path: Path) -> Content | None:
     try:
         return Content(path.read_bytes(), os.access(path, os.X_OK))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
 
 

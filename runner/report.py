@@ -16,7 +16,8 @@ from rich.table import Table
 
 from runner.case import Better
 from runner.comparison import Change, Comparison, Overall, Row
-from runner.outcome import GUEST, Verdict
+from runner.judging import GUEST
+from runner.outcome import Verdict
 from runner.wording import (
     doubt,
     headline,
@@ -24,12 +25,14 @@ from runner.wording import (
     row_doubt,
     sentence,
     span,
+    still_broken,
     twins_lines,
 )
 
 ROWS_NAMED = 3
 
 _STYLES = {
+    Change.SAME: "yellow",
     Change.IMPROVED: "green",
     Change.FIXED: "green",
     Change.UNDECIDED: "yellow",
@@ -41,6 +44,7 @@ _STYLES = {
     Change.REGRESSED: "bold red",
 }
 _OVERALL_STYLES = {
+    Change.SAME: "yellow",
     Overall.CLEAN: "bold green",
     Overall.REGRESSION: "bold red",
     Overall.UNDECIDED: "bold yellow",
@@ -79,6 +83,7 @@ def change_lines(comparison: Comparison) -> tuple[ChangeLine, ...]:
         if row.findings:
             first, *rest = row.findings
             also = tuple((finding.change, _clean(sentence(row, finding))) for finding in rest)
+            also += tuple((Change.SAME, _clean(said)) for said in still_broken(row))
             story = (first.change, _clean(sentence(row, first)), also)
             stories.setdefault(story, []).append(row)
     lines = [
@@ -161,10 +166,9 @@ def _remark(row: Row) -> str:
     """What an unchanged row still has to say: why it fails or is skipped, old splats, measures."""
     said = []
     if row.base.verdict not in (None, Verdict.PASS) and row.base.worst:
-        says = {invariant.name: invariant.says for invariant in row.case.invariants}
-        broken = [says[name] for name in row.failing_on_both]
-        said.append("; ".join(broken) or row.base.worst.reason)
-    said += [f"known splat {splat.title}" for splat in row.patched.splats().values()]
+        said.append("; ".join(still_broken(row)) or row.base.worst.reason)
+    known = row.base.splats() | row.patched.splats()
+    said += [f"known splat {splat.title}" for splat in known.values()]
     for spec in row.case.measures:
         before, after = row.base.values(spec.name), row.patched.values(spec.name)
         if before and after and span(before) != span(after):

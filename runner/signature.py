@@ -2,13 +2,15 @@
 """The signature of built code: equal signatures mean that a patch changed nothing that runs.
 
 Line numbers of BUG and WARN are masked and build ids left out; where a kernel is configured to
-carry line numbers elsewhere (dynamic debug, lockdep), moving a line counts as a change.
+carry line numbers elsewhere (dynamic debug, sleep-in-atomic checks), a moved line is a change.
 """
 
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
@@ -16,36 +18,59 @@ from elftools.elf.elffile import ELFFile
 
 from runner.errors import InfraError
 
+# struct bug_entry in include/asm-generic/bug.h with relative pointers: its size and where its
+# line is. With a format string, without one; without CONFIG_DEBUG_BUGVERBOSE there is no line.
+LAYOUTS = ((12, 8), (16, 12), (8, None))
 
-def signature(vmlinux: Path, config: str) -> str:
+
+def signature(vmlinux: Path) -> str:
     """A SHA-256 over the sections of vmlinux that are loaded."""
     total = hashlib.sha256()
     try:
         with vmlinux.open("rb") as stream:
-            for section in ELFFile(stream).iter_sections():
-                header = section.header
-                if not header.sh_flags & SH_FLAGS.SHF_ALLOC or header.sh_type == "SHT_NOTE":
+            loaded = [section for section in ELFFile(stream).iter_sections() if _counts(section)]
+            code = [
+                _span(section) for section in loaded if _flags(section) & SH_FLAGS.SHF_EXECINSTR
+            ]
+            for section in loaded:
+                first, size = _span(section).start, section.header.sh_size
+                total.update(f"{section.name} {first} {size}\n".encode())
+                if section.header.sh_type == "SHT_NOBITS":
                     continue
-                total.update(f"{section.name} {header.sh_addr} {header.sh_size}\n".encode())
-                if header.sh_type != "SHT_NOBITS":
-                    total.update(_masked(section.name, section.data(), config))
-    except ELFError as error:
+                raw = section.data()
+                total.update(_masked(raw, first, code) if section.name == "__bug_table" else raw)
+    except (ELFError, OSError) as error:
         raise InfraError(f"{vmlinux} is not a readable ELF file: {error}") from error
     return total.hexdigest()
 
 
-def _masked(name: str, raw: bytes, config: str) -> bytes:
-    """struct bug_entry in include/asm-generic/bug.h: the line is 16 bits after the pointers."""
-    lines = config.splitlines()
-    if name != "__bug_table" or "CONFIG_DEBUG_BUGVERBOSE=y" not in lines:
-        return raw
-    pointer = 4 if "CONFIG_GENERIC_BUG_RELATIVE_POINTERS=y" in lines else 8
-    pointers = 3 if "CONFIG_HAVE_ARCH_BUG_FORMAT=y" in lines else 2
-    line = pointers * pointer
-    entry = line + 4 if pointer == 4 else line + 8
-    if len(raw) % entry:
-        return raw
-    masked = bytearray(raw)
-    for start in range(0, len(raw), entry):
-        masked[start + line : start + line + 2] = b"\0\0"
-    return bytes(masked)
+def _flags(section: Any) -> int:
+    return int(section.header.sh_flags)
+
+
+def _counts(section: Any) -> bool:
+    """Loaded, and no note: notes hold the build id, which changes with the masked lines."""
+    return bool(_flags(section) & SH_FLAGS.SHF_ALLOC) and section.header.sh_type != "SHT_NOTE"
+
+
+def _span(section: Any) -> range:
+    return range(section.header.sh_addr, section.header.sh_addr + section.header.sh_size)
+
+
+def _masked(raw: bytes, address: int, code: list[range]) -> bytes:
+    """The bug table without line numbers, in the layout in which each entry points at code."""
+    for entry, line in LAYOUTS:
+        places = range(0, len(raw), entry)
+        if len(raw) % entry or not all(_points_at_code(raw, at, address, code) for at in places):
+            continue
+        masked = bytearray(raw)
+        for at in places:
+            if line is not None:
+                masked[at + line : at + line + 2] = b"\0\0"
+        return bytes(masked)
+    return raw
+
+
+def _points_at_code(raw: bytes, at: int, address: int, code: list[range]) -> bool:
+    target = address + at + int(struct.unpack_from("<i", raw, at)[0])
+    return any(target in span for span in code)

@@ -110,6 +110,13 @@ _PARSERS = {"debian": _parse_debian, "dir": _parse_dir, "tar": _parse_tar, "git"
 
 def fetch(source: Source, cache: Path, progress: Progress) -> Fetched:
     """Have the source at hand and know its identity and version; no network when it is kept."""
+    try:
+        return _fetch(source, cache, progress)
+    except PermissionError as error:
+        raise UserError(f"{source} cannot be read: {error.filename}: {error.strerror}") from error
+
+
+def _fetch(source: Source, cache: Path, progress: Progress) -> Fetched:
     match source.kind:
         case "debian":
             return _fetch_debian(source, cache, progress)

@@ -176,7 +176,7 @@ def _continues(first: _Block, second: _Block) -> bool:
     if kind == "panic" and re.match(r"Fatal exception|Attempted to kill init", what):
         return first[0] in FATAL_KINDS
     if kind == "panic":
-        on_request = r"(?:panic_on_warn|softlockup|hung_task|Hard LOCKUP|RCU Stall)\b"
+        on_request = r"(?:KASAN: )?(?:panic_on_warn|softlockup|hung_task|Hard LOCKUP|RCU Stall)\b"
         return re.match(on_request, what) is not None
     if kind == "oops" and re.match(r"Oops|invalid opcode|Internal error", what):
         return first[0] in FATAL_KINDS

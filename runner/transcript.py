@@ -14,7 +14,9 @@ Ended = Literal["exit", "timeout", "died", "oom"]
 End = Literal["poweroff", "panic", "hang", "qemu-died", "boot-timeout", "oom-panic", "swap-failed"]
 ArmLabel = Literal["base", "patched"]
 
-_MARKER = re.compile(r"twinboot: (begin|end) (\S+) (\d+)(?: exit=(\d+))?(?!\d)[^\n]*\n?")
+_MARKER = re.compile(
+    r"twinboot: (begin|end) (\S+) (\d+)(?!\S)(?: exit=(\d+))?(?: \w+=\d+)*[ \r]*\n?"
+)
 _STAMP = re.compile(r"(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?)?$")
 
 

@@ -7,13 +7,32 @@ Called as `python -m runner.unmet CONFIG SYMBOL...` in a kernel tree, it prints 
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import kconfiglib
 
 DEPTH = 3
+# Words of Kconfig that came after kconfiglib's last release, and what they say in its language.
+NEWER_WORDS = (
+    (re.compile(r"^[ \t]+modules[ \t]*$", re.MULTILINE), "\toption modules"),
+    (re.compile(r"^[ \t]+transitional[ \t]*$", re.MULTILINE), ""),
+    (re.compile(r"^([ \t]+depends on )([^#\n]+?) if ([^#\n]+)", re.M), r"\1(\2) || !(\3) "),
+)
+
+
+class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]
+    """Reads the Kconfig files of newer kernels too."""
+
+    def _open(self, filename: str, mode: str) -> io.StringIO:
+        text = Path(filename).read_text(errors="replace")
+        for word, older in NEWER_WORDS:
+            text = word.sub(older, text)
+        return io.StringIO(text)
 
 
 def _conjuncts(expression: Any) -> list[Any]:
@@ -82,7 +101,7 @@ def explain(kconf: Any, name: str) -> str:
 
 
 def main() -> None:
-    kconf = kconfiglib.Kconfig("Kconfig", warn=False)
+    kconf = _Kconfig("Kconfig", warn=False)
     kconf.load_config(sys.argv[1])
     print(json.dumps({name: explain(kconf, name) for name in sys.argv[2:]}))
 

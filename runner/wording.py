@@ -21,7 +21,8 @@ from runner.comparison import (
     Row,
     detectable_rate,
 )
-from runner.outcome import GUEST, UNJUDGED, Checked, Outcome, Verdict
+from runner.judging import GUEST
+from runner.outcome import UNJUDGED, Checked, Outcome, Verdict
 from runner.twins import Arm, Twins
 
 
@@ -40,6 +41,12 @@ def sentence(row: Row, finding: Finding) -> str:
     }[finding.subject](row, finding)
 
 
+def still_broken(row: Row) -> tuple[str, ...]:
+    """The clauses of the invariants that fail in every run of both arms."""
+    says = {invariant.name: invariant.says for invariant in row.case.invariants}
+    return tuple(f"{says[name]} on both" for name in row.failing_on_both)
+
+
 def overall_sentence(comparison: Comparison) -> str:
     """The verdict in one sentence."""
     unequal = comparison.twins.unequal()
@@ -55,7 +62,9 @@ def overall_sentence(comparison: Comparison) -> str:
     unclear = _counted(counts, OPEN)
     good = _counted(counts, (Change.FIXED, Change.IMPROVED))
     same = sum(row.change is Change.SAME for row in rows)
+    broken = sum(bool(row.failing_on_both) for row in rows)
     tail = [f"{same} of {len(rows)} rows unchanged"]
+    tail += [f"{_count(broken, 'row')} failing on both"] if broken else []
     parts = [part for part in (bad, unclear, good) if part] + tail
     return f"{comparison.overall.value}: {'; '.join(parts)}"
 
@@ -180,13 +189,11 @@ def _invariant_sentence(row: Row, finding: Finding) -> str:
     if Verdict.SKIP in {check.verdict for check in (*base, *patched)}:
         before, after = _check_words(base), _check_words(patched)
         return f"{finding.name}: {before} on base, {after} with the patch"
-    tried, failed, unit = _tally(base)
-    again, still, other = _tally(patched)
+    tally = _runs_tally if finding.change is Change.FLAKY else _tally
+    tried, failed, unit = tally(base)
+    again, still, other = tally(patched)
     tail = "" if other[0] == unit[0] else f" {other}"
-    return (
-        f"{says} in {_of(failed, tried)} {unit} on base, "
-        f"in {_of(still, again)}{tail} with the patch"
-    )
+    return f"{says}: {_of(failed, tried)} {unit} on base, {_of(still, again)}{tail} with the patch"
 
 
 def _check_words(checks: Sequence[Checked]) -> str:
@@ -199,6 +206,10 @@ def _tally(checks: Sequence[Checked]) -> tuple[int, int, str]:
     if checks and all(check.tried > 0 for check in checks):
         tried = sum(check.tried for check in checks)
         return tried, sum(check.failed for check in checks), _plural(tried, "try", "tries")
+    return _runs_tally(checks)
+
+
+def _runs_tally(checks: Sequence[Checked]) -> tuple[int, int, str]:
     failed = sum(check.verdict is Verdict.FAIL for check in checks)
     return len(checks), failed, _plural(len(checks), "run", "runs")
 

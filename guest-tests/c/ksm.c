@@ -13,11 +13,15 @@
 
 #define KSM "/sys/kernel/mm/ksm/"
 #define PAGES 64
+/* The low bytes, which differ by page, come first in memory: KSM keeps its
+ * tree in the order of contents, and marking a page does not change its place
+ * there. A page changed behind KSM's back is still found. */
+#define FIRST_MARK 0x4d52000000000000ULL
 #define MARK 0x4d53000000000000ULL
 #define OTHER_MARK 0x4d54000000000000ULL
-#define MERGE_MS 15000
+#define MERGE_MS 8000
 
-/* Two views of the same contents. The guard keeps them two mappings. */
+/* Two views of the same contents, and room for frames. */
 struct twins {
 	unsigned char *a, *b;
 	uint64_t pfn[PAGES];
@@ -42,11 +46,12 @@ static void ksm_start(void)
 	knob_set(KSM "run", "1");
 }
 
-static unsigned char *map_mergeable(unsigned char salt)
+static unsigned char *map_mergeable(uint64_t first)
 {
 	unsigned char *area = map_pages(PAGES);
 
-	fill(area, PAGES, salt);
+	fill(area, PAGES, 'K');
+	mark(area, PAGES, first);
 	if (madvise(area, PAGES * PAGE_SIZE, MADV_MERGEABLE))
 		skip_all("MADV_MERGEABLE is refused");
 	return area;
@@ -80,8 +85,8 @@ static void prove_merged(const char *name, const void *a, const void *b)
 static void twins_merge(struct twins *t)
 {
 	ksm_start();
-	t->a = map_mergeable('K');
-	t->b = map_mergeable('K');
+	t->a = map_mergeable(FIRST_MARK);
+	t->b = map_mergeable(FIRST_MARK);
 	prove_merged("merged", t->a, t->b);
 }
 
@@ -100,17 +105,13 @@ static void last_sharer_writes(struct twins *t)
 
 	/* A page written in place is still in KSM's tree, under its new content:
 	 * who joins now is given the page that its owner can write to */
-	late = map_mergeable('K');
-	mark(late, PAGES, MARK);
+	late = map_mergeable(MARK);
 	prove_merged("late_merged", t->b, late);
 	mark(t->b, PAGES, OTHER_MARK);
-	wrong = check_marked(late, PAGES, 'K', MARK);
+	wrong = check_marked(late, PAGES, 'K', MARK) +
+		check_marked(t->b, PAGES, 'K', OTHER_MARK);
 	verdict("late_sharer_intact", !wrong,
-		"%zu of %d pages of one who merged later were changed by another's write",
-		wrong, PAGES);
-	wrong = check_marked(t->b, PAGES, 'K', OTHER_MARK);
-	verdict("writer_intact", !wrong, "%zu of %d written pages are not as written",
-		wrong, PAGES);
+		"%zu of %d pages are not as their owner left them", wrong, 2 * PAGES);
 }
 
 static void ksm_wr(void)
@@ -118,15 +119,15 @@ static void ksm_wr(void)
 	struct twins t;
 	size_t wrong;
 
-	plan(3);
+	plan(2);
 	twins_merge(&t);
 	pfns_read(t.a, PAGES, t.pfn);
 	mark(t.a, PAGES, OTHER_MARK);
 	measure("pages_reused", count_same_pfn(t.a, PAGES, t.pfn), "pages");
-	wrong = check_fill(t.b, PAGES, 'K') +
+	wrong = check_marked(t.b, PAGES, 'K', FIRST_MARK) +
 		check_marked(t.a, PAGES, 'K', OTHER_MARK);
 	verdict("sharer_intact", !wrong,
-		"%zu of %d pages were changed by another's write", wrong, 2 * PAGES);
+		"%zu of %d pages are not as their owner left them", wrong, 2 * PAGES);
 	last_sharer_writes(&t);
 }
 
@@ -162,15 +163,11 @@ static void ksm_swap_wr(void)
 	/* no new merging: what is shared below is shared through swap */
 	knob_set(KSM "run", "0");
 	proof_count("swapped_out", reclaim_shared(&t), 2 * PAGES, "mappings");
-	if (!wait_written(t.pfn, 0, 1))
-		broken("still under writeback");
 	in = vmstat("pswpin");
 	mark(t.a, PAGES, MARK);
-	pfns_read(t.a, PAGES, t.pfn);
 	touch_read(t.b, PAGES);
-	measure("pages_shared_after", count_same_pfn(t.b, PAGES, t.pfn), "pages");
 	measure("swap_ins", vmstat("pswpin") - in, "pages");
-	wrong = check_fill(t.b, PAGES, 'K');
+	wrong = check_marked(t.b, PAGES, 'K', FIRST_MARK);
 	verdict("reader_intact", !wrong,
 		"%zu of %d pages were changed by another's write", wrong, PAGES);
 	wrong = check_marked(t.a, PAGES, 'K', MARK);

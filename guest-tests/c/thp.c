@@ -15,6 +15,7 @@
 #define HUGE 4			/* huge pages per case; an even number */
 #define MARK 0x5eed000000000000ULL
 #define TRIES 8
+#define LAND_MS 10000
 
 /* Two halves, each a fill() of its own, and the frames they first had. */
 struct area {
@@ -65,6 +66,10 @@ static void judge_after_another_trip(struct area *a, size_t wrong)
 	size_t out;
 
 	wrong += wrong_marks(a);
+	/* The frames of the last trip may still be on their way */
+	pfns_read(a->base, a->pages, a->pfn);
+	if (!wait_written(a->pfn, a->pages, LAND_MS))
+		broken("still under writeback after %d ms", LAND_MS);
 	out = pageout_all(a->base, a->pages);
 	proof_count("out_again", out, a->pages, "pages");
 	verdict_data(wrong + wrong_marks(a), a->pages);
@@ -89,6 +94,11 @@ static void roundtrip(void)
 	judge_after_another_trip(&a, wrong);
 }
 
+static bool cached_whole(uint64_t flags)
+{
+	return flag_swapcache(flags) && flag_thp(flags);
+}
+
 /*
  * The whole huge page is in the swap cache, no part of it is mapped. The
  * first half is written at once, the second is read first.
@@ -103,8 +113,8 @@ static void cached_wr(void)
 	area_map(&a, HUGE);
 	proof_count("swapped_out", pageout(a.base, a.pages), a.pages, "pages");
 	drain_all();
-	proof_count("cached", count_flagged(a.pfn, a.pages, flag_swapcache),
-		    a.pages, "pages in the swap cache");
+	proof_count("cached_whole", count_flagged(a.pfn, a.pages, cached_whole),
+		    a.pages, "pages are in the swap cache as part of a huge page");
 	allocated = vmstat("pgalloc_*");
 	mark(a.base, a.half_pages, MARK);
 	measure("allocations", since("pgalloc_*", allocated), "pages");

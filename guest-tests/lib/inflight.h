@@ -7,6 +7,8 @@
 #ifndef TWINBOOT_INFLIGHT_H
 #define TWINBOOT_INFLIGHT_H
 
+#include <string.h>
+
 #include "guest.h"
 
 /* Few enough that all of them are rewritten well within the device's delay */
@@ -16,18 +18,44 @@
 
 struct flight {
 	unsigned char *base;
-	unsigned char *half;		/* second half of the pages */
 	uint64_t pfn[FLIGHT_PAGES];	/* frames that the device reads from */
 	uint64_t slot[FLIGHT_PAGES];	/* where they go on the device */
 };
 
-static inline void flight_note_slots(struct flight *f)
-{
-	struct page_state state[FLIGHT_PAGES];
+/* What the pages held when they left, and what they have to hold now. */
+static unsigned char flight_left[FLIGHT_PAGES][PAGE_SIZE];
+static unsigned char flight_model[FLIGHT_PAGES][PAGE_SIZE];
 
-	pagemap_read(f->base, FLIGHT_PAGES, state);
+static inline unsigned char *flight_page(const struct flight *f, size_t i)
+{
+	return f->base + i * PAGE_SIZE;
+}
+
+/*
+ * Writes one word in each of pages [from, from + n), and each letter another
+ * word: a lost write is not hidden by a later one, nor is a page that a copy
+ * took from somewhere else.
+ */
+static inline void flight_write(struct flight *f, size_t from, size_t n, char letter)
+{
+	size_t at = (size_t)(letter - 'A') * 64 % PAGE_SIZE;
+
+	for (size_t i = from; i < from + n; i++) {
+		uint64_t word = (uint64_t)letter << 56 | i;
+
+		memcpy(flight_page(f, i) + at, &word, sizeof(word));
+		memcpy(flight_model[i] + at, &word, sizeof(word));
+	}
+}
+
+/* Pages that do not hold what was written; reads, so it swaps in. */
+static inline size_t flight_wrong(const struct flight *f)
+{
+	size_t wrong = 0;
+
 	for (size_t i = 0; i < FLIGHT_PAGES; i++)
-		f->slot[i] = state[i].slot;
+		wrong += !!memcmp(flight_page(f, i), flight_model[i], PAGE_SIZE);
+	return wrong;
 }
 
 static inline void flight_prove_aloft(const struct flight *f, const char *name)
@@ -36,28 +64,37 @@ static inline void flight_prove_aloft(const struct flight *f, const char *name)
 		    FLIGHT_PAGES, "frames under writeback");
 }
 
-/* Fills fresh pages and pages them out: from here on they are under writeback
- * for the device's delay. Each half is a fill() of its own. */
-static inline void flight_start(struct flight *f, unsigned char salt)
+/* Pages out what is in memory; returns how many left. */
+static inline size_t flight_depart(struct flight *f)
 {
+	struct page_state state[FLIGHT_PAGES];
 	size_t out;
 
+	pfns_read(f->base, FLIGHT_PAGES, f->pfn);
+	memcpy(flight_left, flight_model, sizeof(flight_left));
+	/* Once: a second round would find them under writeback already */
+	out = pageout(f->base, FLIGHT_PAGES);
+	pagemap_read(f->base, FLIGHT_PAGES, state);
+	for (size_t i = 0; i < FLIGHT_PAGES; i++)
+		f->slot[i] = state[i].slot;
+	/* Reclaim puts what it keeps back through the per-CPU vectors, and the
+	 * last few would stay there with a reference more than the others */
+	drain_all();
+	return out;
+}
+
+/* Fresh pages, paged out: from here on they are under writeback for the
+ * device's delay. */
+static inline void flight_start(struct flight *f, unsigned char salt)
+{
 	if (!swap_delay_ms())
 		skip_all("needs swap with delayed writes, this is %s", swap_kind());
 	/* One slot, one read: then pswpin says which pages came from the device */
 	knob_set("/proc/sys/vm/page-cluster", "0");
 	f->base = map_pages(FLIGHT_PAGES);
-	f->half = f->base + FLIGHT_HALF * PAGE_SIZE;
-	fill(f->base, FLIGHT_HALF, salt);
-	fill(f->half, FLIGHT_HALF, salt);
-	pfns_read(f->base, FLIGHT_PAGES, f->pfn);
-	/* Once: a second round would find them under writeback already */
-	out = pageout(f->base, FLIGHT_PAGES);
-	flight_note_slots(f);
-	/* Reclaim puts what it keeps back through the per-CPU vectors, and the
-	 * last few would stay there with a reference more than the others */
-	drain_all();
-	proof_count("swapped_out", out, FLIGHT_PAGES, "pages");
+	fill(f->base, FLIGHT_PAGES, salt);
+	memcpy(flight_model, f->base, sizeof(flight_model));
+	proof_count("swapped_out", flight_depart(f), FLIGHT_PAGES, "pages");
 	flight_prove_aloft(f, "under_writeback");
 }
 
@@ -67,12 +104,12 @@ static inline void flight_land(const struct flight *f)
 	if (!wait_written(f->pfn, FLIGHT_PAGES, LAND_MS))
 		broken("still under writeback after %d ms", LAND_MS);
 	/* The end of writeback leaves frames in the vectors of whichever CPU
-	 * it ran on; without this the counts below would be a matter of luck */
+	 * it ran on; without this the counts would be a matter of luck */
 	drain_all();
 }
 
-/* Slots whose content on the device is not what flight_start() filled in. */
-static inline size_t flight_changed(const struct flight *f, unsigned char salt)
+/* Slots whose content on the device is not what left. */
+static inline size_t flight_changed(const struct flight *f)
 {
 	static unsigned char content[PAGE_SIZE] __attribute__((aligned(4096)));
 	size_t changed = 0;
@@ -81,37 +118,32 @@ static inline size_t flight_changed(const struct flight *f, unsigned char salt)
 		if (device_read(f->slot[i], content) != PAGE_SIZE)
 			broken("slot %zu of %s cannot be read",
 			       (size_t)f->slot[i], swap_dev());
-		changed += !page_is_fill(content, i % FLIGHT_HALF, salt);
+		changed += !!memcmp(content, flight_left[i], PAGE_SIZE);
 	}
 	return changed;
 }
 
+/* Pages of [from, from + n) that still have the frame in which they left. */
 static inline size_t flight_reused(const struct flight *f, size_t from, size_t n)
 {
-	return count_same_pfn(f->base + from * PAGE_SIZE, n, f->pfn + from);
+	return count_same_pfn(flight_page(f, from), n, f->pfn + from);
 }
 
 /*
- * Leaves the pages on the device and nowhere else. The first pageout writes
- * them, but leaves them in the swap cache; a clean page that is paged out
- * again is dropped.
+ * Sends the pages out and reads them back from the device, not from memory.
+ * The first pageout writes them, but leaves them in the swap cache; a clean
+ * page that is paged out again is dropped.
  */
-static inline void flight_leave(struct flight *f)
+static inline void flight_return(struct flight *f)
 {
+	long long before;
+
 	for (int round = 0; round < 2; round++) {
 		touch_read(f->base, FLIGHT_PAGES);
 		pfns_read(f->base, FLIGHT_PAGES, f->pfn);
 		pageout_all(f->base, FLIGHT_PAGES);
 		flight_land(f);
 	}
-}
-
-/* Sends the pages out and reads them back from the device, not from memory. */
-static inline void flight_return(struct flight *f)
-{
-	long long before;
-
-	flight_leave(f);
 	before = vmstat("pswpin");
 	touch_read(f->base, FLIGHT_PAGES);
 	proof_count("read_back", (size_t)(vmstat("pswpin") - before),

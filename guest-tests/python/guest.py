@@ -7,6 +7,7 @@ It knows no scenario, and imports little, because it runs in a guest with hardly
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import struct
@@ -103,6 +104,16 @@ def _judge(case: Callable[[], None]) -> int:
     return EXIT_FAIL if _run.failed else 0
 
 
+def _same_layout_every_time() -> None:
+    """Start once more without address and hash randomization, or the counts would vary."""
+    if os.environ.get("PYTHONHASHSEED") == "0":
+        return
+    os.environ["PYTHONHASHSEED"] = "0"
+    no_randomize = 0x0040000  # ADDR_NO_RANDOMIZE, linux/personality.h
+    ctypes.CDLL(None).personality(no_randomize)
+    os.execv(sys.executable, sys.orig_argv)
+
+
 def run(case: Callable[[], None]) -> NoReturn:
     """Run case() and exit by kselftest's convention; refuses outside a guest."""
     if not _in_guest():
@@ -110,6 +121,7 @@ def run(case: Callable[[], None]) -> NoReturn:
         sys.exit(EXIT_USAGE)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda got, _: sys.exit(128 + got))
+    _same_layout_every_time()
     os.sched_setaffinity(0, {0})
     say("KTAP version 1")
     code = EXIT_FAIL

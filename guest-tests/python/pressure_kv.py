@@ -14,16 +14,17 @@ OPERATIONS = 4000
 
 
 def work(store: Store, versions: list[int], chance: Chance) -> int:
-    """Half gets, half puts; returns how many gets were not what was put."""
+    """Half of the operations change a record; returns how many gets were not what was put."""
     wrong = 0
     for operation in range(OPERATIONS):
         index = chance.below(store.records)
-        # Every other put is a read, then a write: the page is mapped read-only in between
+        # Every other change is a read, then a write: the page is mapped read-only in between
         if operation % 4 != 0:
             wrong += store.get(index) != versions[index]
         if operation % 2 == 0:
             versions[index] += 1
-            store.put(index, versions[index])
+            change = store.renew if operation % 8 < 4 else store.put
+            change(index, versions[index])
     return wrong
 
 

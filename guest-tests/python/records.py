@@ -4,14 +4,17 @@
 It does not know what happens to it: forks, limits and verdicts are the cases' business.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import mmap
 import struct
 import zlib
+from array import array
 
 RECORD = 4096
-HEADER = struct.Struct("<QQI")
+HEADER = struct.Struct("<QQQI")
 BODY = RECORD - HEADER.size
 NOISE = 65536
 
@@ -53,22 +56,34 @@ class Store:
         with contextlib.suppress(OSError):
             self._map.madvise(mmap.MADV_NOHUGEPAGE)
         self._noise = noise(seed)
+        self._drafts = array("Q", [0] * records)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
-    def _record(self, index: int, version: int) -> bytes:
-        start = (index * 7919 + version * 104729) % (NOISE - BODY)
-        body = self._noise[start : start + BODY]
-        return HEADER.pack(index, version, zlib.crc32(body, index ^ version)) + body
+    def _body(self, index: int) -> bytes:
+        start = (index * 7919 + self._drafts[index] * 104729) % (NOISE - BODY)
+        return self._noise[start : start + BODY]
+
+    def _header(self, index: int, version: int) -> bytes:
+        check = zlib.crc32(self._body(index), index ^ version)
+        return HEADER.pack(index, version, self._drafts[index], check)
 
     def put(self, index: int, version: int) -> None:
-        self._map[index * RECORD : (index + 1) * RECORD] = self._record(index, version)
+        """Write the whole record."""
+        self._drafts[index] = version
+        self._map[index * RECORD : (index + 1) * RECORD] = self._header(
+            index, version
+        ) + self._body(index)
+
+    def renew(self, index: int, version: int) -> None:
+        """Write the header alone: the rest of the page has to survive that."""
+        start = index * RECORD
+        self._map[start : start + HEADER.size] = self._header(index, version)
 
     def get(self, index: int) -> int:
         """The record's version, or -1 if the page is not one whole record of this index."""
         page = self._map[index * RECORD : (index + 1) * RECORD]
         named: int
         version: int
-        named, version, check = HEADER.unpack_from(page)
-        if named != index or zlib.crc32(page[HEADER.size :], index ^ version) != check:
-            return -1
-        return version
+        named, version, draft, check = HEADER.unpack_from(page)
+        whole = zlib.crc32(page[HEADER.size :], index ^ version) == check
+        return version if whole and named == index and draft == self._drafts[index] else -1

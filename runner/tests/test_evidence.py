@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Evidence survives its folder, and the JSON document is what its schema says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+from runner import evidence
+from runner.comparison import Change, Comparison, compare_transcripts
+from runner.document import document, save_document, schema
+from runner.errors import UserError
+from runner.tests import corpus
+from runner.tests.arms import CRASH, FAIL, REUSE, TWINS, compared, reused, run, splat
+from runner.tests.corpus import LEAK
+from runner.transcript import ArmLabel, Transcript
+
+SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "twinboot-comparison.schema.json"
+
+
+def recorded(name: str, arm: ArmLabel, repeat: int) -> Transcript:
+    transcript = corpus.read(corpus.FOLDER / f"{name}.transcript").transcript
+    return replace(transcript, boot=replace(transcript.boot, arm=arm, repeat=repeat))
+
+
+def kept_run(folder: Path, base: str, patched: str) -> None:
+    evidence.begin_run(folder, TWINS, (LEAK, REUSE))
+    for repeat in (0, 1):
+        evidence.save_transcript(folder, recorded(base, "base", repeat))
+        evidence.save_transcript(folder, recorded(patched, "patched", repeat))
+
+
+def rejudged(folder: Path) -> Comparison:
+    saved = evidence.load_run(folder)
+    return compare_transcripts(saved.cases, saved.transcripts, saved.twins)
+
+
+@pytest.mark.parametrize("each", corpus.everything(), ids=lambda each: each.path.stem)
+def test_a_transcript_comes_back_as_it_was(tmp_path: Path, each: corpus.Recorded) -> None:
+    path = evidence.save_transcript(tmp_path, each.transcript)
+    assert evidence.load_transcript(path) == each.transcript
+
+
+def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    kept_run(tmp_path, "pass", "panic")
+    saved = evidence.load_run(tmp_path)
+    assert (saved.twins, saved.cases) == (TWINS, (LEAK, REUSE))
+    assert len(saved.transcripts) == 4
+
+
+def test_a_kept_run_can_be_judged_again(tmp_path: Path) -> None:
+    kept_run(tmp_path, "pass", "panic")
+    rows = {row.case.id: row for row in rejudged(tmp_path).rows}
+    assert rows[LEAK.id].change is Change.REGRESSED
+    assert rows["guest/boot"].change is Change.SAME
+    assert REUSE.id not in rows
+
+
+@pytest.mark.parametrize("each", corpus.everything(), ids=lambda each: each.path.stem)
+def test_the_same_evidence_in_both_arms_is_never_a_change(
+    tmp_path: Path, each: corpus.Recorded
+) -> None:
+    kept_run(tmp_path, each.path.stem, each.path.stem)
+    assert {row.change for row in rejudged(tmp_path).rows} <= {Change.SAME, Change.UNDECIDED}
+
+
+def test_an_interrupted_run_is_judged_by_what_there_is(tmp_path: Path) -> None:
+    evidence.begin_run(tmp_path, TWINS, (LEAK,))
+    assert rejudged(tmp_path).exit_code == 3
+    evidence.save_transcript(tmp_path, recorded("pass", "base", 0))
+    assert rejudged(tmp_path).exit_code == 3
+
+
+def test_the_console_can_be_read_without_us(tmp_path: Path) -> None:
+    path = evidence.save_transcript(tmp_path, recorded("panic", "base", 0))
+    assert "Kernel panic" in path.with_suffix(".console").read_text()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": "else", "version": 1}', "\x00"])
+def test_what_is_no_run_is_refused_with_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UserError) as caught:
+        evidence.load_run(tmp_path)
+    assert "\n" not in caught.value.message
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        evidence.load_run(tmp_path / "nowhere")
+
+
+def test_a_damaged_transcript_is_named(tmp_path: Path) -> None:
+    kept_run(tmp_path, "pass", "pass")
+    (tmp_path / "transcripts" / "base-zram-0-0.json").write_text("{")
+    with pytest.raises(UserError, match=r"base-zram-0-0\.json is not a transcript"):
+        evidence.load_run(tmp_path)
+
+
+def examples() -> tuple[Comparison, ...]:
+    return (
+        compared([], []),
+        compared([reused(958)] * 2, [reused(0)] * 2),
+        compared([run(no_leak=FAIL, tries=(8, 8))] * 2, [run(tries=(8, 0))] * 2),
+        compared([run()] * 2, [run(process=CRASH, splats=(splat("new"),)), run()]),
+        compared([run()] * 2, []),
+    )
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_documents_are_what_the_schema_says(number: int) -> None:
+    checker = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    checker.validate(document(examples()[number]))
+
+
+def test_the_schema_that_is_checked_in_is_fresh() -> None:
+    assert SCHEMA.read_text() == schema(), "run: python -m runner.document > docs/..."
+
+
+def test_the_schema_refuses_what_is_not_ours() -> None:
+    checker = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    page = document(examples()[1])
+    for broken in (page | {"version": 2}, page | {"verdict": "fine"}, page | {"more": 1}):
+        assert not checker.is_valid(broken)
+
+
+def test_a_document_has_what_the_report_has(tmp_path: Path) -> None:
+    save_document(examples()[2], tmp_path / "out.json")
+    page = json.loads((tmp_path / "out.json").read_text())
+    assert (page["format"], page["version"]) == ("twinboot-comparison", 1)
+    (row,) = page["cases"]
+    assert (row["case"], row["swap"], row["change"]) == ("cow/wr_hit", "nullblk", "FIXED")
+    assert row["base"]["verdict"] == "FAIL"
+    assert row["base"]["runs"][0]["invariants"]["no_leak"]["failed"] == 8
+    assert row["findings"][0]["sentence"].startswith("the parent's secret reaches the child: 16")
+    assert page["arms"]["patched"]["patches"] == ["0001-sketch.patch"]
+    assert page["machine"]["accelerator"] == "tcg"
+
+
+def test_a_document_keeps_every_value_of_a_measure() -> None:
+    (row,) = document(examples()[1])["cases"]
+    assert row["base"]["measures"]["pages_reused"] == {
+        "unit": "pages",
+        "better": "higher",
+        "median": 958.0,
+        "values": [958.0, 958.0],
+    }

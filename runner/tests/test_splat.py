@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finding the kernel's complaints in a console, and knowing the same one again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.splat import Splat, splats
+from runner.tests import corpus
+
+WARNING = """\
+[    1.500000] ------------[ cut here ]------------
+[    1.500001] WARNING: CPU: 1 PID: 77 at mm/memory.c:3100 do_wp_page+0x1ab/0x5f0
+[    1.500002] CPU: 1 PID: 77 Comm: cow Not tainted 5.10.223 #1
+[    1.500003] RIP: 0010:do_wp_page+0x1ab/0x5f0
+[    1.500004] Call Trace:
+[    1.500005]  ? __warn+0x81/0xe0
+[    1.500006]  handle_mm_fault+0x7e2/0xf40
+[    1.500007]  do_user_addr_fault+0x1b6/0x3f0
+[    1.500008]  exc_page_fault+0x5d/0x110
+[    1.500009]  asm_exc_page_fault+0x1e/0x30
+[    1.500010] RIP: 0033:0x401234
+[    1.500011] ---[ end trace 0123456789abcdef ]---
+"""
+
+
+def one(console: str) -> Splat:
+    (found,) = splats(console)
+    return found
+
+
+def test_frames_leave_out_what_every_trace_has() -> None:
+    assert one(WARNING).frames == ("do_wp_page", "handle_mm_fault")
+
+
+def test_the_same_bug_elsewhere_and_later_has_the_same_signature() -> None:
+    other = (
+        WARNING.replace("1.5000", "17.2000")
+        .replace("PID: 77", "PID: 123")
+        .replace("CPU: 1", "CPU: 0")
+        .replace("memory.c:3100", "memory.c:3177")
+        .replace("0x1ab/0x5f0", "0x1bc/0x610")
+        .replace("handle_mm_fault+", "handle_mm_fault.constprop.0+")
+    )
+    assert one(other).signature == one(WARNING).signature
+
+
+def test_another_caller_is_another_signature() -> None:
+    other = WARNING.replace("handle_mm_fault", "wp_huge_pmd")
+    assert one(other).signature != one(WARNING).signature
+
+
+def test_a_console_without_timestamps_reads_the_same() -> None:
+    bare = "\n".join(line.partition("] ")[2] for line in WARNING.splitlines())
+    assert one(bare).signature == one(WARNING).signature
+
+
+def test_carriage_returns_do_not_matter() -> None:
+    assert one(WARNING.replace("\n", "\r\n")).signature == one(WARNING).signature
+
+
+def test_an_oops_and_the_panic_after_it_are_one_splat() -> None:
+    text = (
+        "BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
+        "#PF: supervisor read access in kernel mode\n"
+        "Oops: 0000 [#1] SMP\n"
+        "RIP: 0010:reuse_swap_page+0x10/0x90\n"
+        "Call Trace:\n do_wp_page+0x1/0x2\n"
+        "---[ end trace 0123456789abcdef ]---\n"
+        "RIP: 0010:reuse_swap_page+0x10/0x90\n"
+        "Kernel panic - not syncing: Fatal exception\n"
+    )
+    assert one(text).signature == "oops: reuse_swap_page < do_wp_page"
+
+
+def test_a_stalled_cpu_is_known_by_its_kind_alone() -> None:
+    text = "watchdog: BUG: soft lockup - CPU#{}s! [cow:33]\nRIP: 0010:{}+0x1/0x2\n"
+    first, second = one(text.format("1 stuck for 22", "a")), one(text.format("0 stuck for 40", "b"))
+    assert first.signature == second.signature == "soft-lockup"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Kernel command line: console=ttyS0 panic=-1 oops=panic",
+        "NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.",
+        "cow[77]: segfault at 0 ip 0000000000401234 sp 00007ffd error 6",
+        "traps: cow[77] general protection fault ip:401234 sp:7ffd error:0",
+        "rcu: Hierarchical RCU implementation.",
+        "Freeing unused kernel image (initmem) memory: 708K",
+        "twinboot: swap zram ready",
+        "sysrq: Show Blocked State",
+        "lkdtm: No crash points registered, enable through debugfs",
+        "debug: unmapping init [mem 0xffffffff81000000-0xffffffff81200000]",
+    ],
+)
+def test_ordinary_lines_are_no_complaint(line: str) -> None:
+    assert splats(line + "\n") == ()
+
+
+def test_the_corpus_boots_without_a_false_alarm() -> None:
+    clean = corpus.read(corpus.FOLDER / "pass.transcript")
+    assert splats(clean.console) == ()
+
+
+@given(st.text())
+def test_finding_splats_never_raises(text: str) -> None:
+    splats(text)
+
+
+@given(st.lists(st.sampled_from(WARNING.splitlines())).map("\n".join))
+def test_a_torn_trace_never_raises(text: str) -> None:
+    splats(text)
