@@ -202,5 +202,6 @@ class Apt:
 
 
 def _first_complaint(text: str) -> str:
-    found = re.findall(r"^(?:E|Err:\d+|W): ?(.*)$", text, re.MULTILINE)
+    """apt's first error; its first warning where it stopped at one."""
+    found = re.findall(r"^E: (.*)$", text, re.MULTILINE) or re.findall(r"^W: (.*)$", text, re.M)
     return found[0] if found else text.strip().split("\n")[-1]

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,11 +29,6 @@ from runner.source import Fetched
 RECIPE = 1
 IMAGE = "arch/x86/boot/bzImage"
 ROOM = 3 << 30
-ERROR = re.compile(
-    r"^.*?(?:(?:fatal )?error: |undefined reference to |\*\*\* No rule to make "
-    r"|: multiple definition|ERROR: modpost).*$",
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +92,8 @@ class _Site:
 
     @property
     def subject(self) -> str:
-        names = [patch.name for patch in self.request.patchset.patches]
-        which = "without patches" if not names else f"with {', '.join(names)}"
+        patchset = self.request.patchset
+        which = f"with {patchset.name}" if patchset.patches else "without patches"
         return f"Linux {self.request.fetched.version} {which}"
 
 
@@ -279,8 +273,7 @@ def _make(site: _Site, log: Path) -> Kernel:
 
 
 def _first_errors(site: _Site, log: Path, failure: CommandFailed) -> str:
-    text = log.read_text(errors="replace")
-    errors = list(dict.fromkeys(match.group(0).strip() for match in ERROR.finditer(text)))
+    errors = kbuild.errors(log)
     shown = "; ".join(errors[:3]) or failure.tail.strip().splitlines()[-1]
     more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
     return f"{site.subject} does not compile: {shown}{more}"

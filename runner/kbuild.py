@@ -7,6 +7,7 @@ It knows neither what is built nor why.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,14 @@ LEAKS = (
     *("HOSTCFLAGS", "HOSTLDFLAGS", "KBUILD_CFLAGS", "KBUILD_EXTMOD", "KBUILD_VERBOSE", "V", "O"),
     *("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CFLAGS", "LDFLAGS", "CONFIG_", "KBUILD_DEFCONFIG"),
     *("MAKE", "MAKEFILES", "SRCARCH", "KCONFIG_NOSILENTUPDATE", "KCONFIG_OVERWRITECONFIG"),
+)
+
+# Below this much free space a build that fails without a word is taken to lack space.
+TIGHT = 64 << 20
+ERROR = re.compile(
+    r"^.*?(?:(?:fatal )?error: |undefined reference to |\*\*\* No rule to make "
+    r"|: multiple definition|ERROR: modpost).*$",
+    re.MULTILINE,
 )
 
 
@@ -77,14 +86,32 @@ def make(tree: Path, log: Path, chain: Toolchain, *words: str) -> Completed:
     flock's descriptor is inherited by every process under make, so that what outlives a killed
     twinboot by a moment is waited for.
     """
-    guard = ("flock", "--no-fork", tree / ".twinboot.lock")
+    guard = ("flock", "--no-fork", str(tree / ".twinboot.lock"))
+    return run(tree, log, chain, *guard, "make", f"-j{chain.jobs}", *chain.words, *words)
+
+
+def run(tree: Path, log: Path, chain: Toolchain, *words: str) -> Completed:
+    """Run a command in the tree. Raises CommandFailed, or InfraError when the disk is full."""
     how = How(cwd=tree, variables=chain.variables, unset=LEAKS, log=log)
     try:
-        return host.run((*guard, "make", f"-j{chain.jobs}", *chain.words, *words), how)
+        return host.run(words, how)
     except CommandFailed as failure:
-        if "No space left on device" in failure.tail:
+        if _disk_is_full(tree, log):
             raise InfraError(
                 f"the disk is full: the build in {tree} stopped; free space or set TWINBOOT_CACHE",
                 log=log,
             ) from failure
         raise
+
+
+def errors(log: Path) -> tuple[str, ...]:
+    """The lines of a build log that say what is wrong, first ones first."""
+    text = log.read_text(errors="replace")
+    return tuple(dict.fromkeys(match.group(0).strip() for match in ERROR.finditer(text)))
+
+
+def _disk_is_full(tree: Path, log: Path) -> bool:
+    """A full disk often keeps the very log from saying so: then no error is in it either."""
+    if "No space left on device" in log.read_text(errors="replace"):
+        return True
+    return not errors(log) and shutil.disk_usage(tree).free < TIGHT

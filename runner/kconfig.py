@@ -145,10 +145,8 @@ def configure(tree: Path, kconfig: Kconfig, log: Path, chain: kbuild.Toolchain) 
     place = Path(".twinboot/kconfig")
     merged, final = place / ".config", place / "final"
     names = _write_fragments(tree, place, kconfig, version)
-    host.run(
-        ("sh", "scripts/kconfig/merge_config.sh", "-m", "-O", place, *names),
-        How(cwd=tree, unset=kbuild.LEAKS, log=log),
-    )
+    merge = ("sh", "scripts/kconfig/merge_config.sh", "-m", "-O", str(place))
+    kbuild.run(tree, log, chain, *merge, *(str(name) for name in names))
     kbuild.make(
         tree, log, chain, f"KCONFIG_CONFIG={final}", f"KCONFIG_ALLCONFIG={merged}", "allnoconfig"
     )

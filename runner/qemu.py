@@ -73,11 +73,16 @@ def _kernel_words(append: str) -> tuple[str, ...]:
     options = (
         "twinboot.guest=1",
         "loglevel=6",
+        # the marks between cases on the console must not be rate limited
+        "printk.devkmsg=on",
         # the ssh server waits for random numbers, and a guest without devices has few
         "random.trust_cpu=on",
         "panic=-1",
         "oops=panic",
         "nokaslr",
+        # under TCG on a loaded host the timer interrupts come late, and the kernel panics with
+        # "IO-APIC + timer doesn't work!" before it runs anything
+        "no_timer_check",
         # one ram disk, exactly the size of the swap
         "brd.rd_nr=1",
         f"brd.rd_size={RAMDISK_KIB}",

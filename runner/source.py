@@ -10,23 +10,15 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from runner import apt, debian, host
+from runner import apt, debian, folder, host, kbuild
 from runner.errors import CommandFailed, InfraError, UserError
 from runner.host import How, Progress
 
 KINDS = "debian:linux-source-5.10[=VERSION], dir:PATH, tar:PATH[#sha256=HEX] or git:PATH@REF"
 TARBALL = re.compile(r"\.(tar|tar\.(xz|gz|bz2|zst)|tgz|txz)$")
-# What a build leaves behind in a tree; `make mrproper` in the copy removes the rest.
-PRODUCT = re.compile(
-    r"(^|/)(\.git|\.twinboot|\.tmp_.*|\.config(\.old)?|\..*\.(cmd|d)|System\.map|bzImage"
-    r"|vmlinux(\.(bin.*|map|unstripped))?"
-    r"|[^/]*\.(o|a|ko|mod|order|symvers|builtin|modinfo|dwo|gcno|su|rej|orig))$"
-    r"|^include/(config|generated)$|^arch/[^/]*/include/generated$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +115,7 @@ def _fetch(source: Source, cache: Path, progress: Progress) -> Fetched:
         case "dir":
             progress(f"reading the kernel source in {source.spec}")
             version = version_of(Path(source.spec, "Makefile"), source.spec)
-            identity, skipped = _walk_and_hash(Path(source.spec), None)
+            identity, skipped = folder.read(Path(source.spec))
             return Fetched(source, identity, version, source.spec, skipped)
         case "tar":
             return _fetch_tar(source)
@@ -203,18 +195,22 @@ def unpack(fetched: Fetched, cache: Path, destination: Path) -> None:
     """Write the pristine tree to `destination`, which must not exist and may be left partial."""
     source = fetched.source
     if source.kind == "dir":
-        identity, _ = _walk_and_hash(Path(source.spec), destination)
+        identity, _ = folder.read(Path(source.spec), destination)
         if identity != fetched.identity:
             raise UserError(f"{source.spec} changed while it was copied; run again")
-        host.run(("make", "-C", destination, "-s", "mrproper"), How(check=False))
+        host.run(
+            ("make", "-C", destination, "-s", "mrproper"), How(check=False, unset=kbuild.LEAKS)
+        )
         return
     host.make_folder(destination.parent)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".unpack-") as scratch:
         inside = Path(scratch, "inside")
         inside.mkdir()
-        _extract(_material(fetched, cache, Path(scratch)), inside)
-        entries = list(inside.iterdir())
+        tarball = _material(fetched, cache, Path(scratch))
+        _extract(tarball, inside)
+        entries = [path for path in inside.iterdir() if not path.is_symlink()]
         top = entries[0] if len(entries) == 1 and entries[0].is_dir() else inside
+        _refuse_strange(top, tarball)
         os.rename(top, destination)
 
 
@@ -223,11 +219,14 @@ def _material(fetched: Fetched, cache: Path, scratch: Path) -> Path:
         case "debian":
             return debian.tarball(cache, fetched.identity)
         case "tar":
-            return Path(fetched.source.spec)
+            path = Path(fetched.source.spec)
+            if host.sha256_file(path) != fetched.identity:
+                raise UserError(f"{path} changed since it was read; run again")
+            return path
         case _:
-            path = fetched.source.spec.rpartition("@")[0]
+            repository = fetched.source.spec.rpartition("@")[0]
             commit = fetched.detail.removeprefix("commit ")
-            _git(path, "archive", "--format=tar", f"--output={scratch / 'tree.tar'}", commit)
+            _git(repository, "archive", "--format=tar", f"--output={scratch / 'tree.tar'}", commit)
             return scratch / "tree.tar"
 
 
@@ -241,64 +240,13 @@ def _extract(tarball: Path, inside: Path) -> None:
             raise InfraError(f"the disk is full: {inside.parent} cannot hold the source") from None
         said = _last_line(failure.tail.split("\ntar: Exiting")[0])
         raise UserError(f"{tarball} cannot be unpacked: {said}") from failure
-    for path in _paths(inside):
-        name = path.relative_to(inside)
-        if path.is_symlink() and _leaves(inside, path):
+
+
+def _refuse_strange(top: Path, tarball: Path) -> None:
+    """A kernel tree has folders, files and links that stay in it."""
+    for path in folder.everything(top):
+        name = path.relative_to(top)
+        if path.is_symlink() and folder.leaves(top, path):
             raise UserError(f"{tarball} holds {name}, a symbolic link that leaves the tree")
         if not (path.is_symlink() or path.is_file() or path.is_dir()):
             raise UserError(f"{tarball} holds {name}, which is no file, folder or link")
-
-
-def _leaves(top: Path, link: Path) -> bool:
-    target = os.readlink(link)
-    place = os.path.normpath(os.path.join(link.parent, target))
-    return os.path.isabs(target) or not f"{place}/".startswith(f"{top}/")
-
-
-def _paths(folder: Path) -> Iterator[Path]:
-    """Everything below a folder, no link followed, in a stable order."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        yield Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _paths(Path(entry.path))
-
-
-def _walk_and_hash(top: Path, copy: Path | None) -> tuple[str, tuple[str, ...]]:
-    """Hash what is source in a directory, and copy just that; the directory is only read."""
-    digest, left_out = hashlib.sha256(), []
-    for name, path in _sources(top, PurePosixPath()):
-        if path.is_symlink():
-            if _leaves(top, path):
-                left_out.append(str(name))
-                continue
-            kind, content = "link", os.readlink(path).encode()
-        else:
-            content = path.read_bytes()
-            kind = "run" if os.access(path, os.X_OK) else "file"
-        if kind != "link" and content.startswith(b"\x7fELF"):
-            continue
-        digest.update(f"{kind} {name} {hashlib.sha256(content).hexdigest()}\n".encode())
-        if copy is not None:
-            _copy(copy / name, kind, content)
-    notes = (f"symbolic links that leave {top} were left out: {', '.join(left_out[:3])}",)
-    return digest.hexdigest(), notes if left_out else ()
-
-
-def _copy(path: Path, kind: str, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "link":
-        path.symlink_to(content.decode())
-    else:
-        path.write_bytes(content)
-        path.chmod(0o755 if kind == "run" else 0o644)
-
-
-def _sources(folder: Path, name: PurePosixPath) -> Iterator[tuple[PurePosixPath, Path]]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        here = name / entry.name
-        if PRODUCT.search(str(here)):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _sources(Path(entry.path), here)
-        elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
-            yield here, Path(entry.path)

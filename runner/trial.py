@@ -173,7 +173,8 @@ def _end(guest: Guest, otherwise: End) -> End:
     console = _console(guest)
     if PANIC in console:
         return "oom-panic" if OOM_PANIC in console else "panic"
-    return otherwise
+    # -no-reboot: QEMU ends well by itself only where the guest reset, as after a triple fault
+    return "panic" if guest.returncode == 0 else otherwise
 
 
 def _console(guest: Guest) -> str:

@@ -101,7 +101,9 @@ def row_doubt(row: Row) -> tuple[str, ...]:
 def twins_lines(twins: Twins) -> tuple[str, ...]:
     """The kernels, the machine, and what is the same in both arms."""
     platform = twins.platform
+    base = twins.base
     lines = [
+        f"Linux {base.release} from {base.source}; {base.compiler}",
         _arm_line(twins.base),
         _arm_line(twins.patched),
         f"machine: {platform.accelerator.upper()}, {_count(platform.cpus, 'CPU')}, "
@@ -121,11 +123,16 @@ def twins_lines(twins: Twins) -> tuple[str, ...]:
 
 
 def _arm_line(arm: Arm) -> str:
-    patches = ", ".join(arm.patches) or "no patch"
     return (
-        f"{arm.label}: Linux {arm.release} from {arm.source}, {patches}; {arm.compiler}; "
+        f"{arm.label}: {_patches(arm.patches)}; "
         f"kernel {arm.fingerprint[:12]}, code {arm.signature[:12]}"
     )
+
+
+def _patches(names: tuple[str, ...]) -> str:
+    if len(names) < 2:
+        return names[0] if names else "no patch"
+    return f"{len(names)} patches, {names[0]} to {names[-1]}"
 
 
 def _run_sentence(row: Row, finding: Finding) -> str:

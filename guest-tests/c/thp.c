@@ -26,6 +26,8 @@ struct area {
 
 static void area_map(struct area *a, size_t huge)
 {
+	if (swap_is("none"))
+		skip_all("needs swap");
 	a->base = map_thp(huge);
 	a->pages = huge * thp_pages();
 	a->half_pages = a->pages / 2;

@@ -229,6 +229,34 @@ def vmstat(name: str) -> int:
     return total
 
 
+class SwapTraffic:
+    """Counts from here on: pages moved to and from swap, and what else was allocated."""
+
+    # On these a page written to swap is a page allocated by the device
+    _IN_MEMORY = ("zram", "ramdisk", "nullblk")
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    @staticmethod
+    def _now() -> tuple[int, int, int]:
+        return vmstat("pswpin"), vmstat("pswpout"), vmstat("pgalloc_*")
+
+    def swap_ins(self) -> int:
+        return vmstat("pswpin") - self._before[0]
+
+    def measure(self) -> None:
+        ins, outs, allocations = (
+            now - before for now, before in zip(self._now(), self._before, strict=True)
+        )
+        # One page for each that comes in, and one on the device for each that goes out, is
+        # what it must cost: how many there are varies with reclaim, and the rest hardly does
+        needed = ins + (outs if swap_kind() in self._IN_MEMORY else 0)
+        measure("swap_ins", ins, "pages")
+        measure("swap_outs", outs, "pages")
+        measure("other_allocations", allocations - needed, "pages")
+
+
 def count_swapped(address: int, pages: int) -> int:
     """Pages that are out (pagemap bit 62)."""
     with open("/proc/self/pagemap", "rb", buffering=0) as file:

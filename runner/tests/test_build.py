@@ -261,6 +261,19 @@ def test_a_disk_that_fills_up_during_the_build_is_no_fault_of_the_patch(
     assert built(request_, cache).release == "5.10.7"
 
 
+def test_a_disk_too_full_for_the_log_is_no_fault_of_the_patch(
+    request_: BuildRequest, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = edit("Makefile", "\tcp vmlinux $@", "\t@exit 1")
+    with pytest.raises(BuildFailed, match="Error 1"):
+        built(patched(request_, silent), cache)
+    monkeypatch.setattr(kbuild, "TIGHT", 1 << 60)
+    with pytest.raises(InfraError, match="the disk is full"):
+        built(patched(request_, silent), cache)
+    with pytest.raises(BuildFailed, match="'one' undeclared"):
+        built(patched(request_, BROKEN), cache)
+
+
 def test_a_cache_that_cannot_be_written_gets_one_sentence(
     request_: BuildRequest, tmp_path: Path
 ) -> None:
@@ -353,3 +366,19 @@ def test_pushed_files_are_healed_when_the_kill_hit_them(
     overlay.push(tree, patched(request_, CODE).patchset)
     shutil.rmtree(first.image.parent)
     assert built(request_, cache).image_sha256 == first.image_sha256
+
+
+@pytest.mark.vm
+def test_on_a_real_kernel_a_comment_line_changes_no_code_and_costs_little() -> None:
+    """The base is kept where other tests have built it."""
+    top = Path(__file__).resolve().parents[2]
+    cache = host.cache_dir()
+    fetched = source.fetch(source.parse_source("debian:linux-source-5.10"), cache, LINES.append)
+    wishes = kconfig.load(["swap", "thp", "ksm", "memcg"], top / "kconfigs")
+    base = BuildRequest(fetched, patchset.EMPTY, wishes)
+    comment = patchset.load(top / "patches/known-bad/pipeline/comment-only.patch")
+    first, second = built(base, cache), built(replace(base, patchset=comment), cache)
+    assert second.fingerprint != first.fingerprint
+    assert second.signature == first.signature
+    if not (first.reused or second.reused):
+        assert second.cpu_seconds <= first.cpu_seconds / 4

@@ -117,7 +117,7 @@ def test_documents_are_what_the_schema_says(number: int) -> None:
 
 
 def test_the_schema_that_is_checked_in_is_fresh() -> None:
-    assert SCHEMA.read_text() == schema(), "run: python -m runner.document > docs/..."
+    assert SCHEMA.read_text() == schema(), "regenerate it with python -m runner.document"
 
 
 def test_the_schema_refuses_what_is_not_ours() -> None:

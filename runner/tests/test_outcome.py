@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runner import case
 from runner.judging import GUEST, judge_guests
+from runner.ktap import parse_ktap
 from runner.outcome import Outcome, Scene, Verdict, judge
 from runner.splat import splats
 from runner.tests import corpus
@@ -221,3 +222,9 @@ def test_a_case_without_measures_or_proof_can_pass() -> None:
     )
     text = "KTAP version 1\n1..1\nok 1 x\n"
     assert judge(bare, log(text), Scene("poweroff")).verdict is Verdict.PASS
+
+
+def test_a_program_that_gives_up_early_skips_every_invariant_with_its_reason() -> None:
+    said = "KTAP version 1\n1..2\nok 1 not_reached # SKIP no zram here\nok 2 not_reached # SKIP x\n"
+    result = parse_ktap(said)
+    assert (result.points, result.skip_all, result.problems) == ((), "no zram here", ())

@@ -210,6 +210,10 @@ LINK = {"type": tarfile.SYMTYPE}
         (member("linux/way", linkname="../..", **LINK), member("linux/way/escaped")),
         (member("linux/way", linkname="/tmp", **LINK),),
         (member("linux/way", linkname="../../../..", **LINK),),
+        (
+            member("linux/mm/up", linkname="..", **LINK),
+            member("linux/mm/way", linkname="up/../outside", **LINK),
+        ),
         (member("linux/pipe", type=tarfile.FIFOTYPE),),
         (member("linux/hard", type=tarfile.LNKTYPE, linkname="../../outside"),),
     ],
@@ -383,3 +387,13 @@ def test_the_pinned_kernel_comes_from_the_mirror_and_the_system_apt_is_untouched
     assert found.version.startswith("5.10.")
     assert debian.tarball(cache, found.identity).stat().st_size > 100_000_000
     assert before == after
+
+
+@pytest.mark.vm
+def test_a_mirror_whose_signature_does_not_verify_is_refused(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apt, "KEYRING", apt.KEYRING.with_name("debian-archive-removed-keys.gpg"))
+    monkeypatch.setattr(apt, "suites", lambda _: (("bullseye-security",),))
+    with pytest.raises(InfraError, match="is not signed"):
+        fetched("debian:linux-source-5.10", cache)
