@@ -65,7 +65,7 @@ def qemu_version() -> str:
             "qemu-system-x86_64 is not installed; on Debian: apt-get install qemu-system-x86"
         )
     said = host.run(("qemu-system-x86_64", "--version")).stdout.splitlines()
-    return said[0].removeprefix("QEMU emulator version ") if said else "unknown"
+    return said[0].replace("emulator version ", "") if said else "QEMU of unknown version"
 
 
 def _probe_boot(image: Path, rootfs: Path, cache: Path) -> Accelerator:

@@ -131,7 +131,8 @@ def run(
         machine=Machine(cpus=cpus, memory_mib=memory),
         seed=seed,
     )
-    comparison = run_experiment(plan, Teller(quiet))
+    with Teller(quiet) as tell:
+        comparison = run_experiment(plan, tell)
     _publish(comparison, plan.folder, json, markdown)
 
 
@@ -159,7 +160,8 @@ def build(
 ) -> None:
     """Build both kernels, or find them again, and print where they are."""
     plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc)
-    arms = build_arms(plan, host.cache_dir(), Teller(quiet))
+    with Teller(quiet) as tell:
+        arms = build_arms(plan, host.cache_dir(), tell)
     for label, kernel in (("base", arms.base), ("patched", arms.patched)):
         print(f"{label:8} {kernel.release}  {kernel.image}")
     if arms.base.signature == arms.patched.signature:
@@ -197,7 +199,8 @@ def list_things(
 @_guarded
 def show_doctor() -> None:
     """What this host can do: QEMU, KVM that boots, compilers, disk, memory."""
-    findings = doctor.examine(host.cache_dir(), Teller())
+    with Teller() as tell:
+        findings = doctor.examine(host.cache_dir(), tell)
     Console().print(doctor.table(findings))
     raise typer.Exit(0 if all(each.good for each in findings if each.needed) else EXIT_UNDECIDED)
 

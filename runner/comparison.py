@@ -281,17 +281,20 @@ def _change(before: Sequence[Verdict], after: Sequence[Verdict]) -> Change:
     return Change.REGRESSED if new > old else Change.FIXED
 
 
+def differs(spec: MeasureSpec, before: tuple[float, ...], after: tuple[float, ...]) -> bool:
+    """Whether the ranges lie apart and the medians by more than the tolerance."""
+    if not before or not after:
+        return False
+    apart = max(before) < min(after) or max(after) < min(before)
+    return apart and abs(median(after) - median(before)) > spec.tolerance
+
+
 def _measure_change(
     spec: MeasureSpec, before: tuple[float, ...], after: tuple[float, ...]
 ) -> Change:
-    """Ranges that overlap, or medians within the tolerance, are no change."""
-    if spec.better is Better.NONE or not before or not after:
+    if spec.better is Better.NONE or not differs(spec, before, after):
         return Change.SAME
-    difference = median(after) - median(before)
-    apart = max(before) < min(after) or max(after) < min(before)
-    if not apart or abs(difference) <= spec.tolerance:
-        return Change.SAME
-    good = (difference > 0) == (spec.better is Better.HIGHER)
+    good = (median(after) > median(before)) == (spec.better is Better.HIGHER)
     return Change.IMPROVED if good else Change.WORSENED
 
 

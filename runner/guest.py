@@ -29,6 +29,7 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 READY = "twinboot: ready"
 ALIVE_PATIENCE_S = 15.0
 KEEPALIVE_S = 5
+LATE_OUTPUT_TURNS = 20
 
 
 class Cancelled(BaseException):
@@ -201,14 +202,22 @@ class Guest:
 
 
 def _drain(channel: paramiko.Channel, ticks: Iterator[None]) -> str:
+    """Read to the end of the output; the exit status may arrive before the last of it.
+
+    A process left in the background can hold the output open: then the status ends the wait.
+    """
     chunks: list[bytes] = []
+    patience = LATE_OUTPUT_TURNS
     for _ in ticks:
         with contextlib.suppress(socket.timeout, TimeoutError):
             while chunk := channel.recv(65536):
                 chunks.append(chunk)
-        if channel.exit_status_ready() and not channel.recv_ready():
             break
-        if channel.closed:
+        patience -= channel.exit_status_ready()
+        if patience <= 0:
+            break
+    for _ in ticks:
+        if channel.exit_status_ready():
             break
     return b"".join(chunks).decode(errors="replace")
 

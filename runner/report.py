@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from runner.case import Better
-from runner.comparison import Change, Comparison, Overall, Row
+from runner.comparison import Change, Comparison, Overall, Row, differs
 from runner.judging import GUEST
 from runner.outcome import Verdict
 from runner.wording import (
     doubt,
-    headline,
+    headlines,
     overall_sentence,
     row_doubt,
     sentence,
@@ -29,7 +28,7 @@ from runner.wording import (
     twins_lines,
 )
 
-ROWS_NAMED = 3
+CASES_NAMED = 3
 
 _STYLES = {
     Change.SAME: "yellow",
@@ -140,10 +139,14 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _where(rows: list[Row]) -> str:
-    names = [headline(row) for row in rows]
-    if len(names) <= ROWS_NAMED:
-        return ", ".join(names)
-    return f"{len(names)} rows ({', '.join(names[:ROWS_NAMED])}, ...)"
+    """The cases, each with its swaps; many are only counted."""
+    cases: dict[str, list[Row]] = {}
+    for row in rows:
+        cases.setdefault(row.case.id, []).append(row)
+    names = [headlines(same) for same in cases.values()]
+    if len(names) <= CASES_NAMED:
+        return "; ".join(names)
+    return f"{len(rows)} rows of {len(names)} cases ({'; '.join(names[:CASES_NAMED])}; ...)"
 
 
 def _uneventful(row: Row) -> bool:
@@ -171,9 +174,9 @@ def _remark(row: Row) -> str:
     said += [f"known splat {splat.title}" for splat in known.values()]
     for spec in row.case.measures:
         before, after = row.base.values(spec.name), row.patched.values(spec.name)
-        if before and after and span(before) != span(after):
-            why = "not judged" if spec.better is Better.NONE else "no clear difference"
-            said.append(f"{spec.name} {span(before)} to {span(after)} {spec.unit}, {why}")
+        if differs(spec, before, after):
+            told = f"{spec.name} {span(before)} on base, {span(after)} with the patch"
+            said.append(f"{told}: neither better nor worse")
     return "; ".join(said)
 
 

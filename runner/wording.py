@@ -26,9 +26,13 @@ from runner.outcome import UNJUDGED, Checked, Outcome, Verdict
 from runner.twins import Arm, Twins
 
 
-def headline(row: Row) -> str:
-    """`gup/leak_base on zram`."""
-    return f"{row.case.id} on {row.swap}" if row.swap != "none" else f"{row.case.id} without swap"
+def headlines(rows: Sequence[Row]) -> str:
+    """One case and all the swaps on which it ran."""
+    swaps = [row.swap for row in rows if row.swap != "none"]
+    where = [f"on {', '.join(swaps)}"] if swaps else []
+    if len(swaps) < len(rows):
+        where.insert(0, "without swap")
+    return f"{rows[0].case.id} {' and '.join(where)}"
 
 
 def sentence(row: Row, finding: Finding) -> str:

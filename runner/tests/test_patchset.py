@@ -249,7 +249,8 @@ def test_any_bytes_in_a_patch_give_a_patch_or_one_sentence(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.patch")
         path.write_bytes(text[:at].encode() + noise + text[at:].encode())
-        sentence, names = "", ()
+        sentence = ""
+        names: tuple[str, ...] = ()
         try:
             names = patchset.load(path).files
         except TwinbootError as error:

@@ -11,7 +11,10 @@ from runner.qemu import BootFiles, Machine, guest_argv
 FILES = BootFiles(Path("/k/bzImage"), Path("/root,fs"), Path("/t/keys"), Path("/t/a,b/results"))
 
 
-def argv(machine: Machine = Machine(), files: BootFiles = FILES) -> tuple[str, ...]:
+TCG = Machine()
+
+
+def argv(machine: Machine = TCG, files: BootFiles = FILES) -> tuple[str, ...]:
     return guest_argv(machine, files, 40022)
 
 

@@ -146,7 +146,7 @@ def test_a_changed_row_still_says_what_fails_on_both() -> None:
 def test_a_measure_without_direction_is_shown_where_it_differs() -> None:
     few, many = [run(measures={"faults": 1})] * 2, [run(measures={"faults": 900})] * 2
     (line,) = quiet_lines(compared(few, many))
-    assert line.remark == "faults 1 to 900 faults, not judged"
+    assert line.remark == "faults 1 on base, 900 with the patch: neither better nor worse"
 
 
 def test_rows_with_one_story_are_told_once() -> None:
@@ -154,7 +154,7 @@ def test_rows_with_one_story_are_told_once() -> None:
     base = [run(swap=swap) for swap in swaps]
     patched = [run(swap=swap, process=CRASH) for swap in swaps]
     (line,) = told(base, patched)
-    assert line.startswith("REGRESSED 4 rows (cow/wr_hit on zram, cow/wr_hit on disk, ")
+    assert line.startswith("REGRESSED cow/wr_hit on zram, disk, nullblk, ramdisk: ")
 
 
 def test_the_guest_has_no_line_unless_something_happened() -> None:
