@@ -77,7 +77,7 @@ def run_experiment(plan: Plan, progress: Progress) -> Comparison:
     root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
     machine = choose_machine(plan, arms.base, root, cache, progress)
     evidence.begin_run(plan.folder, twins_of(plan, arms, root, machine), cases)
-    whole = _matrix(plan, arms, root, machine, cases)
+    whole = matrix_of(plan, arms, root, machine, cases)
     todo = tuple(matrix.trials(whole))
     jobs = plan.jobs or matrix.fitting_jobs(machine)
     progress(f"{len(todo)} guests to boot, {jobs} side by side")
@@ -172,9 +172,10 @@ def _arm(label: str, kernel: Kernel, root: Rootfs, machine: Machine) -> Arm:
     )
 
 
-def _matrix(
+def matrix_of(
     plan: Plan, arms: Arms, root: Rootfs, machine: Machine, cases: tuple[Case, ...]
 ) -> Matrix:
+    """Everything that the boots of a run are made of."""
     return Matrix(
         base=arms.base,
         patched=arms.patched,
