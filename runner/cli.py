@@ -254,12 +254,15 @@ def _publish(
 
 
 def main() -> None:
-    """Run a command. SIGTERM and SIGHUP end it as Ctrl-C does: through every `finally`."""
+    """Run a command. SIGTERM and SIGHUP end it as Ctrl-C does: through every `finally`.
+
+    SIGINT too is taken even where it was ignored, as in the background of a script.
+    """
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     app()
 

@@ -198,7 +198,7 @@ def test_a_fragment_that_asks_for_nothing_new_finds_the_same_kernel(
 def test_a_patch_that_does_not_compile_shows_the_error_and_the_log(
     request_: BuildRequest, cache: Path
 ) -> None:
-    with pytest.raises(BuildFailed, match=r"0001-x\.patch does not compile") as caught:
+    with pytest.raises(BuildFailed, match="with set does not compile") as caught:
         built(patched(request_, BROKEN), cache)
     assert "mm/swapfile.c:7:" in caught.value.message
     assert "'one' undeclared" in caught.value.message

@@ -231,7 +231,7 @@ def test_a_corrupted_kept_kernel_is_noticed_and_built_again(base_kernel: Kernel)
 def test_a_full_disk_for_the_evidence_is_one_sentence(base_kernel: Kernel, tmp_path: Path) -> None:
     mount = tmp_path / "small"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", mount], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", mount], check=True)
     try:
         chosen = ("--case", "gup/leak_base", "--swap", "none", "--patch", "none")
         done = twinboot("run", "--quiet", "--out", mount / "run", *chosen)
