@@ -61,7 +61,7 @@ install_twinboot()
 	fi
 	echo "ci/setup.sh: installing twinboot into .venv" >&2
 	/usr/bin/python3 -m venv --clear "$top/.venv"
-	"$top/.venv/bin/pip" install --quiet --disable-pip-version-check -e "${top}[test]"
+	"$top/.venv/bin/pip" install -qq --disable-pip-version-check -e "${top}[test]"
 	echo "$now" >"$stamp"
 }
 

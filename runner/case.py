@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A case: one behaviour that a guest program tries, read from guest-tests/cases.yaml.
+"""A case: one behaviour that a guest program tries, read from guest-tests/cases/GROUP.yaml.
 
 It does not run cases, and it does not check that their programs exist.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -55,7 +55,10 @@ class MeasureSpec:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of cases.yaml. `program` is the command line inside the guest."""
+    """One row of a case table. `program` is the command line inside the guest.
+
+    `swaps` are all kinds it runs on, `default` those it runs on when nobody chose.
+    """
 
     id: str
     catches: str
@@ -66,7 +69,7 @@ class Case:
     proof: tuple[str, ...]
     invariants: tuple[Invariant, ...]
     measures: tuple[MeasureSpec, ...]
-    known_bad: tuple[str, ...]
+    default: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -94,24 +97,37 @@ class _CaseRow(_Strict):
     program: str | None = None
     python: Annotated[str, Field(pattern=r"^[a-z0-9_]+\.py$")] | None = None
     swaps: tuple[SwapName, ...] = Field(min_length=1)
+    default: tuple[SwapName, ...] | None = None
     kconfig: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], ...] = ()
     deadline: float = Field(gt=0, allow_inf_nan=False)
     proof: tuple[_Name, ...] = ()
     invariants: dict[_Name, _Sentence] = Field(min_length=1)
     measures: dict[_Name, _MeasureRow] = Field(default_factory=dict)
-    known_bad: tuple[str, ...] = ()
 
 
-def load(path: Path) -> tuple[Case, ...]:
-    """Read a case table; UserError names the file, the case and what is wrong with it."""
+def load(folder: Path) -> tuple[Case, ...]:
+    """Read every table GROUP.yaml of a folder; UserError names file, case and what is wrong."""
+    tables = sorted(folder.glob("*.yaml"))
+    if not tables:
+        raise UserError(f"there is no case table (GROUP.yaml) in {folder}")
+    cases = tuple(case for table in tables for case in _load_group(table))
+    _refuse_twice(cases, str(folder))
+    return cases
+
+
+def _load_group(path: Path) -> tuple[Case, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the case table {path}: {error}") from error
-    return parse(text, str(path))
+    cases = parse(text, str(path))
+    for case in cases:
+        if case.group != path.stem:
+            raise UserError(f"{path}: case {case.id} belongs into {case.group}.yaml")
+    return cases
 
 
-def parse(text: str, origin: str = "cases.yaml") -> tuple[Case, ...]:
+def parse(text: str, origin: str = "case table") -> tuple[Case, ...]:
     """The cases of a table's text, in its order."""
     try:
         rows = yaml.load(text, _UniqueKeys)
@@ -132,6 +148,11 @@ def select(cases: Iterable[Case], words: Iterable[str]) -> tuple[Case, ...]:
             groups = ", ".join(dict.fromkeys(case.group for case in table))
             raise UserError(f"there is no case or group `{word}`; the groups are {groups}")
     return tuple(case for case in table if not wanted or {case.id, case.group} & set(wanted))
+
+
+def by_default(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """The selection of a run in which nobody chose: each case on its default swaps only."""
+    return tuple(replace(case, swaps=case.default) for case in cases if case.default)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -170,8 +191,18 @@ def _case(row: object, index: int, origin: str) -> Case:
             MeasureSpec(name, spec.unit, spec.better, spec.says, spec.tolerance)
             for name, spec in read.measures.items()
         ),
-        known_bad=_distinct(read.known_bad, f"{where}: known_bad"),
+        default=_default(read, where),
     )
+
+
+def _default(read: _CaseRow, where: str) -> tuple[str, ...]:
+    """The swaps of the default selection: all of the case's, unless the row names some or none."""
+    if read.default is None:
+        return read.swaps
+    for name in read.default:
+        if name not in read.swaps:
+            raise UserError(f"{where}: default names `{name}`, which is not among its swaps")
+    return _distinct(read.default, f"{where}: default")
 
 
 def _program(read: _CaseRow, where: str) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def table(what: str) -> Table:
 
 
 def _cases() -> Rows:
-    for each in case.load(ROOT / "guest-tests/cases.yaml"):
+    for each in case.load(ROOT / "guest-tests/cases"):
         yield each.id, ", ".join(each.swaps), each.catches
 
 

@@ -103,6 +103,9 @@ def run(
     cc: CompilerOption = "gcc",
     case: CaseOption = None,
     swap: SwapOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every case on every swap, not the default selection.")
+    ] = False,
     repeats: Annotated[int, typer.Option(help="Runs of each case in each arm.")] = 2,
     jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
     accel: AccelOption = "auto",
@@ -130,6 +133,7 @@ def run(
         accelerator=accel,
         machine=Machine(cpus=cpus, memory_mib=memory),
         seed=seed,
+        full=full,
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)

@@ -31,7 +31,7 @@ from runner.trial import Trial
 from runner.twins import Arm, Platform, Twins
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = ROOT / "guest-tests/cases.yaml"
+CASES = ROOT / "guest-tests/cases"
 FRAGMENTS = ("base", "swap", "thp", "ksm", "memcg")
 DEFAULT_SOURCE = "debian:linux-source-5.10"
 DEFAULT_PATCH = ROOT / "patches/reuse-swap-page/sketch"
@@ -41,7 +41,10 @@ SLOWNESS = {"debug-vm": 3.0, "lockdep": 5.0, "kasan": 10.0}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the user asked for. Empty `cases` and `swaps` mean all of them, `jobs` 0 what fits."""
+    """What the user asked for. `jobs` 0 means what fits.
+
+    Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
+    """
 
     folder: Path
     source: str = DEFAULT_SOURCE
@@ -55,6 +58,7 @@ class Plan:
     accelerator: str = "auto"
     machine: Machine = field(default_factory=Machine)
     seed: int = 1
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
     if plan.repeats < 1:
         raise UserError(f"--repeats is {plan.repeats}; each case has to run at least once")
     chosen = case.select(case.load(CASES), plan.cases)
+    if not (plan.full or plan.cases or plan.swaps):
+        chosen = case.by_default(chosen)
     kinds = {swap.kind for swap in swaps_of(plan, chosen)}
     fitting = tuple(each for each in chosen if kinds & set(each.swaps))
     if not fitting:

@@ -229,6 +229,31 @@ def locked(path: Path, progress: Progress | None = None) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def slot(folder: Path, count: int, give_up: Callable[[], bool]) -> Iterator[bool]:
+    """Hold one of `count` slots that all processes of this user share, waiting for it.
+
+    Yields False, without a slot, once `give_up()` is true.
+    """
+    make_folder(folder)
+    while (lock := _free_slot(folder, count)) is None and not give_up():
+        time.sleep(0.1)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _free_slot(folder: Path, count: int) -> filelock.FileLock | None:
+    for number in range(count):
+        lock = filelock.FileLock(str(folder / f"slot-{number}.lock"), thread_local=False)
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=0)
+            return lock
+    return None
+
+
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 

@@ -24,7 +24,6 @@ GUEST = Case(
     proof=(),
     invariants=(),
     measures=(),
-    known_bad=(),
 )
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner import host
 from runner.build import Kernel
 from runner.case import Case
 from runner.guest import Cancelled
@@ -95,17 +96,21 @@ def fitting_jobs(machine: Machine) -> int:
 def run_all(todo: tuple[Trial, ...], desk: Desk, progress: Progress) -> None:
     """Run trials; each one's transcripts are kept as soon as it ends.
 
-    The first error, Ctrl-C included, stops the rest and takes every guest down.
+    All runs on a host share its slots for guests, so that two at once do not make each other's
+    cases miss their deadlines. The first error, Ctrl-C included, stops the rest and takes every
+    guest down.
     """
     stop = threading.Event()
+    slots = max(desk.jobs, os.cpu_count() or 1)
     done = _Count(len(todo), progress)
 
     def one(trial: Trial) -> None:
-        if stop.is_set():
-            raise Cancelled
-        began = time.monotonic()
-        desk.keep(trial, run_trial(trial, desk.folder / trial.name, stop))
-        done.tell(trial, time.monotonic() - began)
+        with host.slot(host.cache_dir() / "locks/guests", slots, stop.is_set) as granted:
+            if not granted:
+                raise Cancelled
+            began = time.monotonic()
+            desk.keep(trial, run_trial(trial, desk.folder / trial.name, stop))
+            done.tell(trial, time.monotonic() - began)
 
     with ThreadPoolExecutor(max_workers=desk.jobs) as pool:
         futures = [pool.submit(one, trial) for trial in todo]

@@ -24,9 +24,8 @@ ROW = """\
     no_leak: the parent's secret reaches the child
   measures:
     pages_reused: {unit: pages, better: higher, says: pages reused without a copy, tolerance: 3}
-  known_bad: [reuse-ignores-refcount]
 """
-TABLE = Path(__file__).resolve().parents[2] / "guest-tests" / "cases.yaml"
+TABLE = Path(__file__).resolve().parents[2] / "guest-tests" / "cases"
 
 
 def refusal(text: str) -> str:
@@ -74,7 +73,7 @@ def test_a_python_case_names_its_file() -> None:
         ("  program: gup leak_swap_fork\n", "", "give either `program: GROUP CASE` or `python:"),
         ("program: gup leak", "program: gup $(leak", "`program` is the binary and its arguments"),
         ("program: gup leak_swap_fork", "python: ../x.py", "`python` is '../x.py'"),
-        ("known_bad: [reuse-ignores-refcount]", "known_bad: {", "is not valid YAML"),
+        ("proof: [swapped_out, child_read]", "proof: {", "is not valid YAML"),
         ("proof: [swapped_out, child_read]", "deadline: 21", "`deadline` is given twice"),
     ],
 )
@@ -82,7 +81,7 @@ def test_a_wrong_row_is_refused_with_one_sentence(old: str, new: str, said: str)
     assert old in ROW
     message = refusal(ROW.replace(old, new))
     assert said in message
-    assert message.startswith("cases.yaml")
+    assert message.startswith("case table")
 
 
 def test_a_refusal_names_the_case() -> None:
@@ -91,7 +90,7 @@ def test_a_refusal_names_the_case() -> None:
 
 
 def test_a_case_twice_is_refused() -> None:
-    assert refusal(ROW + ROW) == "cases.yaml: case gup/leak_swap_fork is there twice"
+    assert refusal(ROW + ROW) == "case table: case gup/leak_swap_fork is there twice"
 
 
 def test_what_is_not_a_list_of_cases_is_refused() -> None:
@@ -101,8 +100,20 @@ def test_what_is_not_a_list_of_cases_is_refused() -> None:
 
 
 def test_a_table_that_cannot_be_read_says_which(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot read the case table .*nothing\.yaml"):
-        case.load(tmp_path / "nothing.yaml")
+    (tmp_path / "gup.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"cannot read the case table .*gup\.yaml"):
+        case.load(tmp_path)
+    with pytest.raises(UserError, match="there is no case table"):
+        case.load(tmp_path / "nothing")
+
+
+def test_a_folder_holds_one_table_for_each_group(tmp_path: Path) -> None:
+    (tmp_path / "gup.yaml").write_text(ROW)
+    (tmp_path / "cow.yaml").write_text(ROW.replace("gup/leak_swap_fork", "cow/wr_hit"))
+    assert [each.id for each in case.load(tmp_path)] == ["cow/wr_hit", "gup/leak_swap_fork"]
+    (tmp_path / "fork.yaml").write_text(ROW)
+    with pytest.raises(UserError, match=r"fork\.yaml: case .* belongs into gup\.yaml"):
+        case.load(tmp_path)
 
 
 def test_cases_are_chosen_by_id_or_group_in_the_tables_order() -> None:
@@ -119,3 +130,12 @@ def test_cases_are_chosen_by_id_or_group_in_the_tables_order() -> None:
 @pytest.mark.skipif(not TABLE.exists(), reason="no case table yet")
 def test_the_projects_own_table_is_right() -> None:
     assert case.load(TABLE)
+
+
+def test_the_default_selection_takes_each_case_on_its_default_swaps_only() -> None:
+    narrow = ROW.replace("gup/leak_swap_fork", "cow/wr_hit") + "  default: [zram]\n"
+    never = ROW.replace("gup/leak_swap_fork", "cow/slow") + "  default: []\n"
+    table = case.parse(ROW + narrow + never)
+    chosen = {each.id: each.swaps for each in case.by_default(table)}
+    assert chosen == {"gup/leak_swap_fork": ("zram", "nullblk"), "cow/wr_hit": ("zram",)}
+    assert "default names `disk`" in refusal(ROW + "  default: [disk]\n")

@@ -51,7 +51,7 @@ def shell(guest: Guest, script: str, deadline: float = 30.0) -> str:
 
 def case(name: str, script: str, deadline: float = 10.0) -> Case:
     program = ("sh", "-c", script)
-    return Case(f"t/{name}", "x", program, ("none",), (), deadline, (), (), (), ())
+    return Case(f"t/{name}", "x", program, ("none",), (), deadline, (), (), ())
 
 
 def trial(kernel: Kernel, root: Rootfs, *cases: Case) -> Trial:

@@ -99,3 +99,16 @@ def test_a_long_command_that_takes_too_long_is_ended_with_its_children(tmp_path:
     with pytest.raises(CommandFailed, match="no end after"):
         host.run(("sh", "-c", "setsid sleep 300 & wait"), How(log=tmp_path / "log", timeout=0.5))
     assert ours_now() <= before
+
+
+def test_slots_are_shared_and_a_waiter_takes_the_first_that_is_free(tmp_path: Path) -> None:
+    def never() -> bool:
+        return False
+
+    with host.slot(tmp_path, 2, never) as one, host.slot(tmp_path, 2, never) as two:
+        assert one
+        assert two
+        with host.slot(tmp_path, 2, lambda: True) as third:
+            assert not third
+    with host.slot(tmp_path, 1, never) as again:
+        assert again

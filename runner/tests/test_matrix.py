@@ -22,7 +22,7 @@ from runner.trial import Trial
 
 
 def case(name: str, *swaps: str) -> Case:
-    return Case(name, "x", ("/x",), swaps, (), 1.0, (), (), (), ())
+    return Case(name, "x", ("/x",), swaps, (), 1.0, (), (), ())
 
 
 def kernel(name: str) -> Kernel:
