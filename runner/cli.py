@@ -33,6 +33,7 @@ from runner.progress import Teller
 from runner.qemu import Machine
 
 EXIT_INTERRUPTED = 130
+PIPE_WIDTH = 240
 P = ParamSpec("P")
 
 app = typer.Typer(
@@ -196,7 +197,7 @@ def list_things(
     ] = "cases",
 ) -> None:
     """What there is: cases, swaps, patches, sources, fragments."""
-    Console().print(catalogue.table(what))
+    _console().print(catalogue.table(what))
 
 
 @app.command("doctor", epilog="Example: twinboot doctor")
@@ -205,7 +206,7 @@ def show_doctor() -> None:
     """What this host can do: QEMU, KVM that boots, compilers, disk, memory."""
     with Teller() as tell:
         findings = doctor.examine(host.cache_dir(), tell)
-    Console().print(doctor.table(findings))
+    _console().print(doctor.table(findings))
     raise typer.Exit(0 if all(each.good for each in findings if each.needed) else EXIT_UNDECIDED)
 
 
@@ -232,6 +233,11 @@ def version() -> None:
     print(f"twinboot {__version__}")
 
 
+def _console() -> Console:
+    """A file or pipe has no width: rich would fold its tables at 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+
+
 def _new_folder(patch: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     base = host.cache_dir() / "runs" / f"{stamp}-{Path(patch).name or 'run'}"
@@ -252,7 +258,7 @@ def _publish(
     for path in (folder / "comparison.json", json):
         if path is not None:
             save_document(comparison, path)
-    report.print_report(comparison, Console())
+    report.print_report(comparison, _console())
     print(f"evidence: {folder}")
     raise typer.Exit(comparison.overall.exit_code)
 

@@ -21,7 +21,9 @@ from runner.wording import (
     doubt,
     headlines,
     overall_sentence,
+    pooled,
     row_doubt,
+    same_story,
     sentence,
     span,
     still_broken,
@@ -78,18 +80,33 @@ class QuietLine:
 def change_lines(comparison: Comparison) -> tuple[ChangeLine, ...]:
     """Every change, the most serious last; rows with one and the same story are told once."""
     stories: dict[tuple[Change, str, tuple[tuple[Change, str], ...]], list[Row]] = {}
-    for row in comparison.rows:
-        if row.findings:
-            first, *rest = row.findings
-            also = tuple((finding.change, _clean(sentence(row, finding))) for finding in rest)
-            also += tuple((Change.SAME, _clean(said)) for said in still_broken(row))
-            story = (first.change, _clean(sentence(row, first)), also)
-            stories.setdefault(story, []).append(row)
+    for rows in _alike(comparison.rows):
+        whole = pooled(rows)
+        first, *rest = whole.findings
+        also = tuple((finding.change, _clean(sentence(whole, finding))) for finding in rest)
+        also += tuple((Change.SAME, _clean(said)) for said in still_broken(whole))
+        story = (first.change, _clean(sentence(whole, first)), also)
+        stories.setdefault(story, []).extend(rows)
     lines = [
         ChangeLine(change, _where(rows), said, also)
         for (change, said, also), rows in stories.items()
     ]
     return tuple(sorted(lines, key=lambda line: line.change))
+
+
+def _alike(rows: Iterable[Row]) -> list[list[Row]]:
+    """The changed rows, those of one case together where swap made no difference."""
+    groups: list[list[Row]] = []
+    for row in rows:
+        if not row.findings:
+            continue
+        for group in groups:
+            if same_story(group[0], row):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return groups
 
 
 def quiet_lines(comparison: Comparison) -> tuple[QuietLine, ...]:
@@ -105,7 +122,7 @@ def quiet_lines(comparison: Comparison) -> tuple[QuietLine, ...]:
 def print_report(comparison: Comparison, console: Console) -> None:
     """The whole report; what matters most is at the bottom, where the eye is."""
     for text in twins_lines(comparison.twins):
-        console.print(escape(_clean(text)), style="dim", highlight=False)
+        _print_line(text, "dim", console)
     console.print()
     _print_quiet(comparison, console)
     lines = change_lines(comparison)
@@ -113,13 +130,15 @@ def print_report(comparison: Comparison, console: Console) -> None:
         _print_change(line, console)
     if lines:
         console.print()
-    console.print(
-        escape(_clean(overall_sentence(comparison))),
-        style=_OVERALL_STYLES[comparison.overall],
-        highlight=False,
-    )
+    _print_line(overall_sentence(comparison), _OVERALL_STYLES[comparison.overall], console)
     if said := doubt(comparison):
-        console.print(escape(_clean(said)), style="dim", highlight=False)
+        _print_line(said, "dim", console)
+
+
+def _print_line(text: str, style: str, console: Console) -> None:
+    """One line; only a terminal folds it."""
+    unfolded = not console.is_terminal
+    console.print(escape(_clean(text)), style=style, highlight=False, soft_wrap=unfolded)
 
 
 def markdown(comparison: Comparison) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 from runner.comparison import (
@@ -43,6 +44,40 @@ def sentence(row: Row, finding: Finding) -> str:
         "measure": _measure_sentence,
         "splat": _splat_sentence,
     }[finding.subject](row, finding)
+
+
+def same_story(one: Row, other: Row) -> bool:
+    """Whether a case changed on two swaps in the same things and by about the same figures."""
+    if one.case != other.case or one.findings != other.findings:
+        return False
+    if one.failing_on_both != other.failing_on_both:
+        return False
+    return all(_same_part(one, other, finding) for finding in one.findings)
+
+
+def _same_part(one: Row, other: Row, finding: Finding) -> bool:
+    if finding.subject == "invariant" and finding.change in (Change.FIXED, Change.REGRESSED):
+        return True
+    if finding.subject == "measure":
+        spec = next(spec for spec in one.case.measures if spec.name == finding.name)
+        return all(
+            _close(mine.values(spec.name), theirs.values(spec.name), spec.tolerance)
+            for mine, theirs in ((one.base, other.base), (one.patched, other.patched))
+        )
+    return sentence(one, finding) == sentence(other, finding)
+
+
+def _close(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
+    """For the telling alone: within the case's tolerance or a twentieth."""
+    here, there = median(one), median(other)
+    return abs(here - there) <= max(tolerance, 0.05 * max(abs(here), abs(there)))
+
+
+def pooled(rows: Sequence[Row]) -> Row:
+    """Rows with one story as one row, the runs of all of them together."""
+    base = ArmRuns(tuple(run for row in rows for run in row.base.runs))
+    patched = ArmRuns(tuple(run for row in rows for run in row.patched.runs))
+    return replace(rows[0], base=base, patched=patched)
 
 
 def still_broken(row: Row) -> tuple[str, ...]:

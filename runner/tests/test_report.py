@@ -157,6 +157,17 @@ def test_rows_with_one_story_are_told_once() -> None:
     assert line.startswith("REGRESSED cow/wr_hit on zram, disk, nullblk, ramdisk: ")
 
 
+def test_swaps_with_about_the_same_figures_are_told_once_and_others_apart() -> None:
+    figures = {"zram": 900.0, "ramdisk": 901.0, "disk": 200.0}
+    base = [run(swap=swap, measures={"pages_reused": 0.0}) for swap in figures]
+    patched = [run(swap=swap, measures={"pages_reused": many}) for swap, many in figures.items()]
+    assert told(base, patched) == [
+        "IMPROVED cow/wr_hit on zram, ramdisk: pages reused without a copy: 0 on base, "
+        "900.5 (900..901) with the patch",
+        "IMPROVED cow/wr_hit on disk: pages reused without a copy: 0 on base, 200 with the patch",
+    ]
+
+
 def test_the_guest_has_no_line_unless_something_happened() -> None:
     guest = replace(run(), case=GUEST.id, invariants=())
     warned = replace(guest, splats=(splat("boot"),))
