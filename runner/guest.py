@@ -30,6 +30,11 @@ READY = "twinboot: ready"
 ALIVE_PATIENCE_S = 15.0
 KEEPALIVE_S = 5
 LATE_OUTPUT_TURNS = 20
+# What guest-tests/guest/run-case gives a case, for a case that is run by hand
+SHELL = (
+    "cd /root; set -a; . /run/twinboot/swap.env; set +a; export TWINBOOT_GUEST=1;"
+    " PATH=/twinboot/bin:/bin:/sbin:/usr/bin:/usr/sbin exec sh"
+)
 
 
 class Cancelled(BaseException):
@@ -154,7 +159,7 @@ class Guest:
         """An interactive shell on a pseudo-terminal of the guest; size is columns, lines."""
         channel = self._session()
         channel.get_pty(term, *size)
-        channel.exec_command("cd /root; TWINBOOT_GUEST=1 exec sh -l")
+        channel.exec_command(SHELL)
         return channel
 
     def _wait_ready(self, deadline: float) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import sys
 import tempfile
 import termios
@@ -25,12 +26,17 @@ from runner.host import Progress
 from runner.swap import parse_facts, set_up_command, swap_named, verify
 
 WELCOME = """\
-{arm} kernel {release} on {swap} swap. The cases: /twinboot/bin/GROUP CASE, with the swap's
-variables from /run/twinboot/swap.env. The guest ends with this shell (exit or Ctrl-D)."""
+{arm} kernel {release} on {swap} swap. A case by hand: GROUP CASE, for example `cow wr_hit`, or
+python3 /twinboot/python/FILE.py. The guest ends with this shell (exit or Ctrl-D)."""
+GUEST_GONE = 1
+LAST_WORDS = 3000
 
 
 def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
-    """Boot one arm of `plan`, set its first swap up and attach; returns the shell's exit code."""
+    """Boot one arm of `plan`, set its first swap up and attach; returns the shell's exit code.
+
+    When the guest dies under the shell its console is shown and kept, and the code is 1.
+    """
     if arm not in ("base", "patched"):
         raise UserError(f"--arm is {arm!r}; choose base or patched")
     swap = swap_named(plan.swaps[0])
@@ -40,6 +46,7 @@ def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
     root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
     machine = choose_machine(plan, kernel, root, cache, progress)
     folder = Path(tempfile.mkdtemp(dir=cache, prefix="shell-"))
+    keep = False
     boot = Boot(kernel.image, root.path, machine, folder)
     if swap.needs_disk:
         boot = Boot(kernel.image, root.path, machine, folder, swap_disk_mib=swap.mib)
@@ -51,9 +58,21 @@ def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
             said = guest.run(set_up_command(swap, plan.seed), 60.0)
             verify(swap, parse_facts(said.output), kernel.release)
             print(WELCOME.format(arm=arm, release=kernel.release, swap=swap.kind))
-            return attach(guest.shell(os.environ.get("TERM", "linux"), _size()))
+            code = attach(guest.shell(os.environ.get("TERM", "linux"), _size()))
+            keep = code < 0
+            if keep:
+                print(_last_words(guest))
+            return GUEST_GONE if keep else code
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_words(guest: Guest) -> str:
+    """Why the shell ended: the end of the kernel's console, and where the whole of it is."""
+    guest.wait_end(2.0)
+    end = guest.console.read_text(errors="replace")[-LAST_WORDS:]
+    return f"{end}\nthe guest is gone; its console: {guest.console}"
 
 
 def _size() -> tuple[int, int]:
@@ -62,17 +81,22 @@ def _size() -> tuple[int, int]:
 
 
 def attach(channel: paramiko.Channel) -> int:
-    """Connect standard input and output with the guest's until its shell ends."""
+    """Connect standard input and output with the guest's until its shell ends.
+
+    Returns the shell's exit code, -1 when the connection broke instead.
+    """
     keys = sys.stdin.fileno()
+    signal.signal(signal.SIGWINCH, lambda *_: channel.resize_pty(*_size()))
     before = termios.tcgetattr(keys) if os.isatty(keys) else None
     try:
         if before is not None:
             tty.setraw(keys)
         _pump(channel, keys)
     finally:
+        signal.signal(signal.SIGWINCH, signal.SIG_DFL)
         if before is not None:
             termios.tcsetattr(keys, termios.TCSADRAIN, before)
-    return max(0, channel.recv_exit_status())
+    return channel.recv_exit_status()
 
 
 def _pump(channel: paramiko.Channel, keys: int) -> None:
