@@ -108,6 +108,9 @@ def run(
         bool, typer.Option("--full", help="Every case on every swap, not the default selection.")
     ] = False,
     repeats: Annotated[int, typer.Option(help="Runs of each case in each arm.")] = 2,
+    confirm: Annotated[
+        int, typer.Option(help="More runs for rows in doubt before a change is called; 0: none.")
+    ] = 2,
     jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
     accel: AccelOption = "auto",
     cpus: Annotated[int, typer.Option(help="CPUs of a guest.")] = 2,
@@ -135,6 +138,7 @@ def run(
         machine=Machine(cpus=cpus, memory_mib=memory),
         seed=seed,
         full=full,
+        confirm=confirm,
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)

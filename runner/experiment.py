@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from runner import accel, case, evidence, host, matrix, rootfs, source
 from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
 from runner.comparison import Comparison, compare_transcripts
+from runner.doubt import rows_in_doubt
 from runner.errors import UserError
 from runner.host import Progress
 from runner.kconfig import Kconfig
@@ -41,7 +43,7 @@ SLOWNESS = {"debug-vm": 3.0, "lockdep": 5.0, "kasan": 10.0}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the user asked for. `jobs` 0 means what fits.
+    """What the user asked for. `jobs` 0 means what fits, `confirm` how often doubt runs again.
 
     Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
     """
@@ -59,6 +61,7 @@ class Plan:
     machine: Machine = field(default_factory=Machine)
     seed: int = 1
     full: bool = False
+    confirm: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,18 @@ def run_experiment(plan: Plan, progress: Progress) -> Comparison:
     machine = choose_machine(plan, arms.base, root, cache, progress)
     evidence.begin_run(plan.folder, twins_of(plan, arms, root, machine), cases)
     whole = matrix_of(plan, arms, root, machine, cases)
-    todo = tuple(matrix.trials(whole))
+    _boot_all(plan, matrix.trials(whole), machine, progress)
+    comparison = compare_saved(plan.folder)
+    again = tuple(_second_look(plan, whole, comparison))
+    if again:
+        progress("a second look at the rows in doubt")
+        _boot_all(plan, again, machine, progress)
+        comparison = compare_saved(plan.folder)
+    return comparison
+
+
+def _boot_all(plan: Plan, trials: Iterable[Trial], machine: Machine, progress: Progress) -> None:
+    todo = tuple(trials)
     jobs = plan.jobs or matrix.fitting_jobs(machine)
     progress(f"{len(todo)} guests to boot, {jobs} side by side")
 
@@ -91,7 +105,19 @@ def run_experiment(plan: Plan, progress: Progress) -> Comparison:
             evidence.save_transcript(plan.folder, transcript)
 
     matrix.run_all(todo, matrix.Desk(plan.folder / "trials", jobs, keep), progress)
-    return compare_saved(plan.folder)
+
+
+def _second_look(plan: Plan, whole: Matrix, comparison: Comparison) -> Iterator[Trial]:
+    """More runs of the rows in doubt, as often as --confirm says."""
+    for kind, cases in rows_in_doubt(comparison).items():
+        part = dataclasses.replace(
+            whole,
+            swaps=(swap_named(kind),),
+            cases=cases,
+            repeats=plan.confirm,
+            first=plan.repeats + 1,
+        )
+        yield from matrix.trials(part)
 
 
 def compare_saved(folder: Path) -> Comparison:
@@ -104,6 +130,8 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
     """The cases that were asked for; UserError when none of them fits the swaps."""
     if plan.repeats < 1:
         raise UserError(f"--repeats is {plan.repeats}; each case has to run at least once")
+    if plan.confirm < 0:
+        raise UserError(f"--confirm is {plan.confirm}; it is a number of runs, 0 for none")
     chosen = case.select(case.load(CASES), plan.cases)
     if not (plan.full or plan.cases or plan.swaps):
         chosen = case.by_default(chosen)

@@ -33,7 +33,10 @@ Keep = Callable[[Trial, tuple[Transcript, ...]], None]
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Both kernels, what they boot with, and what runs in them; `scale` stretches deadlines."""
+    """Both kernels, what they boot with, and what runs in them; `scale` stretches deadlines.
+
+    Repeats are numbered from `first` on.
+    """
 
     base: Kernel
     patched: Kernel
@@ -44,6 +47,7 @@ class Matrix:
     repeats: int
     seed: int
     scale: float = 1.0
+    first: int = 1
 
     def kernel(self, arm: ArmLabel) -> Kernel:
         return self.base if arm == "base" else self.patched
@@ -60,7 +64,7 @@ class Desk:
 
 def trials(matrix: Matrix) -> Iterator[Trial]:
     """Every trial, the arms interleaved and taking turns to go first."""
-    for repeat in range(1, matrix.repeats + 1):
+    for repeat in range(matrix.first, matrix.first + matrix.repeats):
         for swap in matrix.swaps:
             fitting = tuple(case for case in matrix.cases if swap.kind in case.swaps)
             for arm in ARMS if repeat % 2 else ARMS[::-1]:

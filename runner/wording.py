@@ -118,10 +118,13 @@ def doubt(comparison: Comparison) -> str:
     if not passed:
         return ""
     fewest = min(passed)
+    repeats = comparison.twins.repeats
+    again = sum(len(row.patched.runs) > repeats for row in comparison.rows if row.case != GUEST)
+    more = f"; {_count(again, 'row')} in doubt ran more often" if again else ""
     return (
         f"a failure that happens in fewer than {_percent(detectable_rate(fewest))} of runs could "
         f"have been missed ({_count(fewest, 'run')} of each case with the patch, "
-        f"{CONFIDENCE:.0%} confidence)"
+        f"{CONFIDENCE:.0%} confidence){more}"
     )
 
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -207,6 +208,16 @@ void broken(const char *fmt, ...)
 }
 
 /* ---- one case, one run --------------------------------------------------- */
+
+void pin_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		broken("cannot run on CPU %d: %s", cpu, strerror(errno));
+}
 
 static bool in_guest(void)
 {

@@ -27,6 +27,8 @@ struct guest_case {
 /* @cases ends with a row whose name is NULL. Refuses to run outside a guest. */
 int guest_main(int argc, char **argv, const struct guest_case *cases);
 
+void pin_cpu(int cpu);
+
 /* Kind of swap the runner set up ("none", "zram", ...) and its block device. */
 const char *swap_kind(void);
 const char *swap_dev(void);
@@ -137,7 +139,6 @@ bool wait_written(const uint64_t *pfns, size_t n, int ms);
  * moves a page (compact_memory would, and PFNs would lose their meaning). */
 void drain_local(void);
 void drain_all(void);
-void pin_cpu(int cpu);
 
 /* ---- system state, restored at exit, also on failure and by signal ------- */
 

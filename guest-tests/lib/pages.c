@@ -401,16 +401,6 @@ void drain_local(void)
 		skip_all("MADV_COLD: %s", strerror(errno));
 }
 
-void pin_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		broken("cannot run on CPU %d: %s", cpu, strerror(errno));
-}
-
 void drain_all(void)
 {
 	cpu_set_t old, one;

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which rows of a comparison deserve more runs before anybody is told of a change.
+
+It runs nothing. More runs can only take a claim back: ranges widen, verdicts begin to disagree.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from runner.case import Case
+from runner.comparison import Change, Comparison, Finding, Row
+from runner.judging import GUEST
+
+# What fails a gate, and what chance may have made of a few runs
+GRAVE = (Change.FLAKY, Change.NEW_SPLAT, Change.NEW_SKIP, Change.LOST, Change.REGRESSED)
+BARELY = 0.1
+
+
+def rows_in_doubt(comparison: Comparison) -> dict[str, tuple[Case, ...]]:
+    """The cases to run again, by swap. A kernel that did not live to run them is beyond doubt."""
+    again: dict[str, tuple[Case, ...]] = {}
+    for row in comparison.rows:
+        if row.case != GUEST and _doubtful(row):
+            again[row.swap] = (*again.get(row.swap, ()), row.case)
+    return again
+
+
+def _doubtful(row: Row) -> bool:
+    if not all(run.ran for run in (*row.base.runs, *row.patched.runs)):
+        return False
+    return any(finding.change in GRAVE or _barely(row, finding) for finding in row.findings)
+
+
+def _barely(row: Row, finding: Finding) -> bool:
+    """A measure that moved by less than twice its tolerance, or by less than a tenth."""
+    if finding.subject != "measure":
+        return False
+    spec = next(spec for spec in row.case.measures if spec.name == finding.name)
+    before, after = median(row.base.values(spec.name)), median(row.patched.values(spec.name))
+    return abs(after - before) <= max(2 * spec.tolerance, BARELY * max(abs(before), abs(after)))

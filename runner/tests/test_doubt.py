@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which rows are run again before a change is called."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.doubt import rows_in_doubt
+from runner.outcome import Outcome
+from runner.tests.arms import CRASH, FAIL, PASS, REUSE, compared, reused, run
+
+AGAIN = {"nullblk": (REUSE,)}
+
+
+def test_a_regression_of_few_runs_is_looked_at_again() -> None:
+    assert rows_in_doubt(compared([run(), run()], [run(FAIL), run(FAIL)])) == AGAIN
+
+
+def test_a_flaky_row_is_looked_at_again() -> None:
+    assert rows_in_doubt(compared([run(), run(FAIL)], [run(), run()])) == AGAIN
+
+
+def test_a_fix_and_an_unchanged_row_are_not() -> None:
+    assert rows_in_doubt(compared([run(FAIL), run(FAIL)], [run(), run()])) == {}
+    assert rows_in_doubt(compared([run(), run()], [run(), run()])) == {}
+
+
+@pytest.mark.parametrize(
+    ("after", "again"),
+    [(103.0, AGAIN), (97.0, AGAIN), (109.0, AGAIN), (150.0, {}), (20.0, {})],
+)
+def test_a_measure_that_barely_moved_is_looked_at_again(after: float, again: object) -> None:
+    base: list[Outcome] = [reused(100.0), reused(100.0)]
+    assert rows_in_doubt(compared(base, [reused(after), reused(after)])) == again
+
+
+def test_a_kernel_that_never_ran_the_case_is_beyond_doubt() -> None:
+    dead = [run(process=CRASH, ran=False), run(process=CRASH, ran=False)]
+    assert rows_in_doubt(compared([run(PASS), run(PASS)], dead)) == {}
+
+
+def test_more_runs_take_a_claim_back_that_chance_had_made() -> None:
+    base, patched = [run(), run()], [run(FAIL), run(FAIL)]
+    assert compared(base, patched).exit_code == 1
+    assert compared([*base, run(FAIL), run()], [*patched, run(), run(FAIL)]).exit_code == 3
