@@ -45,7 +45,8 @@ class Cancelled(BaseException):
 class Ran:
     """What became of a guest command: its exit code, or None with the way it `ended`.
 
-    ended: "exit", "timeout" (the deadline passed, the guest still there) or "gone".
+    ended: "exit", "timeout" (the deadline passed, the guest still there), "gone" (QEMU ended)
+    or "broken" (the connection was lost before the deadline, QEMU runs on).
     """
 
     exit: int | None
@@ -126,17 +127,22 @@ class Guest:
         try:
             channel = self._open(argv)
         except (paramiko.SSHException, OSError, EOFError):
-            return Ran(None, self._why_silent(), "", time.monotonic() - began)
+            return Ran(None, self._why_silent(began + deadline), "", time.monotonic() - began)
         with contextlib.closing(channel):
             output = _drain(channel, self._ticks(began + deadline))
             seconds = time.monotonic() - began
             # -1: the connection went before a status came
             if channel.exit_status_ready() and (status := channel.recv_exit_status()) >= 0:
                 return Ran(status, "exit", output, seconds)
-        return Ran(None, self._why_silent(), output, seconds)
+        return Ran(None, self._why_silent(began + deadline), output, seconds)
 
     def alive(self) -> bool:
-        """Whether the guest still runs a command within ALIVE_PATIENCE_S seconds."""
+        """Whether the guest still runs a command within ALIVE_PATIENCE_S seconds.
+
+        Over a new connection where the old one was lost.
+        """
+        if not self._connected():
+            self._connect(time.monotonic() + ALIVE_PATIENCE_S)
         return self.run(("true",), ALIVE_PATIENCE_S).exit == 0
 
     def wait_end(self, seconds: float) -> int | None:
@@ -180,7 +186,7 @@ class Guest:
         return False
 
     def _session(self) -> paramiko.Channel:
-        if self._transport is None or not self._transport.is_active():
+        if self._transport is None or not self._connected():
             raise paramiko.SSHException("the connection to the guest is gone")
         return self._transport.open_session(timeout=ALIVE_PATIENCE_S)
 
@@ -191,9 +197,15 @@ class Guest:
         channel.exec_command(shlex.join(argv))
         return channel
 
-    def _why_silent(self) -> str:
+    def _why_silent(self, deadline: float) -> str:
         """After a panic QEMU needs a moment to go."""
-        return "gone" if self.wait_end(0.5) is not None else "timeout"
+        if self.wait_end(0.5) is not None:
+            return "gone"
+        lost = not self._connected() and time.monotonic() < deadline
+        return "broken" if lost else "timeout"
+
+    def _connected(self) -> bool:
+        return self._transport is not None and self._transport.is_active()
 
     def _ticks(self, deadline: float) -> Iterator[None]:
         """One turn each 20 ms until the deadline, the guest's end or the run's."""

@@ -128,6 +128,8 @@ def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
             return tuple(logs), _end(guest, "qemu-died")
         if ran.ended == "timeout":
             return tuple(logs), _after_timeout(guest)
+        if ran.ended == "broken":
+            return tuple(logs), "poweroff" if guest.alive() else _end(guest, "hang")
         if _tainted(text):
             break
     return tuple(logs), "poweroff"

@@ -17,7 +17,9 @@ import pytest
 from runner.build import Kernel
 from runner.case import Case
 from runner.guest import Boot, Guest
+from runner.judging import judge_guests
 from runner.keeper import descendants
+from runner.outcome import Verdict
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
 from runner.swap import SWAPS, Swap, parse_facts, set_up_command, swap_named, verify
@@ -170,6 +172,20 @@ def test_the_death_of_qemu_is_not_taken_for_a_panic(
     )
     assert transcripts[0].end == "qemu-died"
     assert transcripts[0].logs[0].ended == "died"
+
+
+def test_a_broken_connection_is_ours_and_not_a_hung_kernel(
+    base_kernel: Kernel, root: Rootfs, tmp_path: Path
+) -> None:
+    parent = "sed -n 's/^PPid:\t//p' /proc/$1/status"
+    script = f"up() {{ {parent}; }}; kill -9 $(up $(up $$)); sleep 20"
+    cases = (case("cut", script, 60.0), case("next", "echo fine"))
+    first, second = run_trial(trial(base_kernel, root, *cases), tmp_path, threading.Event())
+    assert (first.logs[0].ended, first.end) == ("died", "poweroff")
+    assert first.logs[0].seconds < 50
+    (broken,) = [each for each in judge_guests((first,), cases) if each.case == "t/cut"]
+    assert broken.verdict is Verdict.INFRA
+    assert [log.text for log in second.logs] == ["fine\n"]
 
 
 def test_a_kernel_that_never_gets_to_user_space_meets_the_boot_deadline(
