@@ -10,6 +10,7 @@ import functools
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn, ParamSpec
@@ -17,7 +18,7 @@ from typing import Annotated, NoReturn, ParamSpec
 import typer
 from rich.console import Console
 
-from runner import __version__, catalogue, cleaning, doctor, host, report, shell
+from runner import __version__, catalogue, cleaning, doctor, exchange, host, report, shell
 from runner.comparison import Comparison
 from runner.document import save_document
 from runner.errors import EXIT_UNDECIDED, TwinbootError
@@ -26,9 +27,11 @@ from runner.experiment import (
     DEFAULT_SOURCE,
     Plan,
     build_arms,
+    command_of,
     compare_saved,
     run_experiment,
 )
+from runner.mailreply import mail_reply
 from runner.progress import Teller
 from runner.qemu import Machine
 
@@ -73,6 +76,21 @@ SwapOption = Annotated[
     list[str] | None, typer.Option("--swap", help="Only this kind of swap. Repeatable.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Write the comparison as JSON here.")
+]
+MarkdownOption = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the report as Markdown here.")
+]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", help="Write JUnit XML here: a failure is a regression.")
+]
+KtapOption = Annotated[
+    Path | None, typer.Option("--ktap", help="Write KTAP here: `not ok` is a regression.")
+]
+MailOption = Annotated[
+    Path | None, typer.Option("--mail", help="Write a plain text reply for a mailing list here.")
+]
 AccelOption = Annotated[
     str, typer.Option("--accel", help="auto (KVM only where a probe boot worked), kvm or tcg.")
 ]
@@ -117,10 +135,11 @@ def run(
     memory: Annotated[int, typer.Option(help="Memory of a guest in MiB.")] = 1024,
     seed: Annotated[int, typer.Option(help="Handed to every case.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the comparison as JSON here.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Write the report as Markdown here.")
-    ] = None,
+    json: JsonOption = None,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    ktap: KtapOption = None,
+    mail: MailOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
@@ -142,20 +161,21 @@ def run(
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
-    _publish(comparison, plan.folder, json, markdown)
+    _publish(comparison, plan.folder, Wanted(json, markdown, junit, ktap, mail))
 
 
 @app.command(epilog="Example: twinboot compare ~/.cache/twinboot/runs/20220113-173000-sketch")
 @_guarded
 def compare(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    json: Annotated[Path | None, typer.Option(help="Write the comparison as JSON here.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Write the report as Markdown here.")
-    ] = None,
+    json: JsonOption = None,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    ktap: KtapOption = None,
+    mail: MailOption = None,
 ) -> None:
     """Judge and compare the saved evidence of a run again; nothing is booted."""
-    _publish(compare_saved(folder), folder, json, markdown)
+    _publish(compare_saved(folder), folder, Wanted(json, markdown, junit, ktap, mail))
 
 
 @app.command(epilog="Example: twinboot build --patch my.patch")
@@ -252,18 +272,35 @@ def _new_folder(patch: str) -> Path:
     return folder
 
 
-def _publish(
-    comparison: Comparison, folder: Path, json: Path | None, markdown: Path | None
-) -> NoReturn:
-    text = report.markdown(comparison)
-    for path in (folder / "report.md", markdown):
-        if path is not None:
-            host.write_atomic(path, text)
-    for path in (folder / "comparison.json", json):
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where the user wants the result, and in which formats."""
+
+    json: Path | None
+    markdown: Path | None
+    junit: Path | None
+    ktap: Path | None
+    mail: Path | None
+
+
+def _publish(comparison: Comparison, folder: Path, wanted: Wanted) -> NoReturn:
+    command = command_of(folder)
+    texts = (
+        (report.markdown(comparison), (folder / "report.md", wanted.markdown)),
+        (exchange.junit(comparison), (wanted.junit,)),
+        (exchange.ktap(comparison), (wanted.ktap,)),
+        (mail_reply(comparison, command), (wanted.mail,)),
+    )
+    for text, paths in texts:
+        for path in paths:
+            if path is not None:
+                host.write_atomic(path, text)
+    for path in (folder / "comparison.json", wanted.json):
         if path is not None:
             save_document(comparison, path)
     report.print_report(comparison, _console())
     print(f"evidence: {folder}")
+    print(f"again: {command}")
     raise typer.Exit(comparison.overall.exit_code)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,20 @@ def compare_saved(folder: Path) -> Comparison:
     """Judge and compare the evidence of a run again, from what is on disk alone."""
     saved = evidence.load_run(folder)
     return compare_transcripts(saved.cases, saved.transcripts, saved.twins)
+
+
+def command_of(folder: Path) -> str:
+    """The command line that makes the run in `folder` again, from the plan that it began with."""
+    try:
+        plan = json.loads((folder / "plan.json").read_bytes())
+        words = ["twinboot", "run", "--source", plan["source"], "--patch", plan["patch"]]
+        for option, key in (("--kconfig", "fragments"), ("--case", "cases"), ("--swap", "swaps")):
+            words += [word for value in plan[key] for word in (option, value)]
+        words += ["--full"] if plan.get("full") else []
+        words += ["--repeats", str(plan["repeats"]), "--seed", str(plan["seed"])]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
+    return shlex.join(words)
 
 
 def chosen_cases(plan: Plan) -> tuple[Case, ...]:

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A comparison in the formats that other machines read: JUnit XML and KTAP.
+
+It judges and phrases nothing. In both a test is one case on one swap, and it fails when the
+patch made it worse: what fails on both kernels is no news to a gate (KTAP calls it XFAIL).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from runner.comparison import OPEN, REGRESSIONS, Comparison, Row
+from runner.judging import GUEST
+from runner.outcome import Outcome, Verdict
+from runner.wording import headlines, overall_sentence, sentence, still_broken, twins_lines
+
+# What XML 1.0 cannot hold, and what would end a line of KTAP
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def junit(comparison: Comparison) -> str:
+    """JUnit XML: one suite, a failure for each regression, an error for what was left open."""
+    rows = [row for row in comparison.rows if not _idle_guest(row)]
+    suite = ElementTree.Element("testsuite", name="twinboot")
+    properties = ElementTree.SubElement(suite, "properties")
+    told = [("verdict", overall_sentence(comparison))]
+    told += [("run", line) for line in twins_lines(comparison.twins)]
+    for name, value in told:
+        ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
+    kinds = [_junit_case(suite, row) for row in rows]
+    suite.set("tests", str(len(rows)))
+    suite.set("failures", str(kinds.count("failure")))
+    suite.set("errors", str(kinds.count("error")))
+    suite.set("skipped", str(kinds.count("skipped")))
+    suite.set("time", f"{sum(_seconds(row) for row in rows):.1f}")
+    whole = ElementTree.Element("testsuites")
+    whole.append(suite)
+    ElementTree.indent(whole)
+    return ElementTree.tostring(whole, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _junit_case(suite: ElementTree.Element, row: Row) -> str:
+    """Add one test case; returns its kind: "failure", "error", "skipped" or "pass"."""
+    test = ElementTree.SubElement(
+        suite,
+        "testcase",
+        classname=f"twinboot.{row.case.group}",
+        name=headlines([row]),
+        time=f"{_seconds(row):.1f}",
+    )
+    kind, message = _kind(row)
+    if kind != "pass":
+        fault = ElementTree.SubElement(test, kind, message=_xml(message), type=row.change.name)
+        fault.text = _xml("\n".join(_evidence(row)))
+    elif message:
+        ElementTree.SubElement(test, "system-out").text = _xml(message)
+    return kind
+
+
+def ktap(comparison: Comparison) -> str:
+    """KTAP version 1, flat: one result for each case on one swap, evidence as diagnostics."""
+    rows = [row for row in comparison.rows if not _idle_guest(row)]
+    lines = ["KTAP version 1", f"1..{len(rows)}"]
+    lines += [f"# {_line(said)}" for said in twins_lines(comparison.twins)]
+    for number, row in enumerate(rows, 1):
+        lines += _ktap_result(row, number)
+    lines.append(f"# {_line(overall_sentence(comparison))}")
+    return "\n".join(lines) + "\n"
+
+
+def _ktap_result(row: Row, number: int) -> Iterator[str]:
+    kind, message = _kind(row)
+    for said in _evidence(row) if kind in ("failure", "error") else _told(row):
+        yield f"# {_line(said)}"
+    name = headlines([row]).replace("#", "")
+    word = "not ok" if kind in ("failure", "error") else "ok"
+    directive = ""
+    if kind == "skipped":
+        directive = f" # SKIP {_line(message)}"
+    elif kind == "error":
+        directive = f" # ERROR {_line(message)}"
+    elif row.failing_on_both:
+        directive = f" # XFAIL {_line(message)}"
+    yield f"{word} {number} {name}{directive}"
+
+
+def _kind(row: Row) -> tuple[str, str]:
+    """What a gate makes of a row, and the sentence for it."""
+    told = _told(row)
+    if row.change in REGRESSIONS:
+        return "failure", told[0]
+    if row.change in OPEN:
+        return "error", told[0]
+    if row.patched.verdict is Verdict.SKIP and row.patched.worst is not None:
+        return "skipped", row.patched.worst.reason
+    return "pass", "; ".join((*told, *still_broken(row)))
+
+
+def _told(row: Row) -> list[str]:
+    return [f"{finding.change.name}: {sentence(row, finding)}" for finding in row.findings]
+
+
+def _evidence(row: Row) -> Iterator[str]:
+    """Every finding, then each run of both arms with its reason and the kernel's complaints."""
+    yield from _told(row)
+    for label, arm in (("base", row.base), ("patched", row.patched)):
+        for run in arm.runs:
+            yield from _run_lines(label, run)
+
+
+def _run_lines(label: str, run: Outcome) -> Iterator[str]:
+    yield f"{label}, run {run.repeat}: {run.verdict.name}: {run.reason}"
+    for splat in run.splats:
+        yield f"{label}, run {run.repeat}: {splat.title}, from {', '.join(splat.frames)}"
+
+
+def _idle_guest(row: Row) -> bool:
+    return row.case == GUEST and not row.findings
+
+
+def _seconds(row: Row) -> float:
+    return sum(run.seconds for run in (*row.base.runs, *row.patched.runs))
+
+
+def _xml(text: str) -> str:
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
+def _line(text: str) -> str:
+    return _LINE_ENDS.sub(" ", text).replace("#", "").strip()
