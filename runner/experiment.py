@@ -38,8 +38,22 @@ CASES = ROOT / "guest-tests/cases"
 FRAGMENTS = ("base", "swap", "thp", "ksm", "memcg")
 DEFAULT_SOURCE = "debian:linux-source-5.10"
 DEFAULT_PATCH = ROOT / "patches/reuse-swap-page/sketch"
-# Debug kernels are slower, and so are their cases' deadlines.
-SLOWNESS = {"debug-vm": 3.0, "lockdep": 5.0, "kasan": 10.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Burden:
+    """What a fragment costs a guest: all deadlines times `slowness`, at least so many MiB."""
+
+    slowness: float = 1.0
+    memory_mib: int = 0
+
+
+BURDENS = {
+    "debug-vm": Burden(3.0),
+    "lockdep": Burden(5.0),
+    # an eighth of the memory is shadow, and what is freed stays in quarantine for a while
+    "kasan": Burden(10.0, 2048),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +197,14 @@ def choose_machine(
     """The guests' machine, with the accelerator that a probe boot showed to work."""
     found = accel.choose(plan.accelerator, kernel.image, root.path, cache)
     progress(f"guests run under {found.name.upper()} ({found.why})")
-    return dataclasses.replace(plan.machine, accelerator=found.name)
+    memory = max(plan.machine.memory_mib, burden(plan).memory_mib)
+    return dataclasses.replace(plan.machine, accelerator=found.name, memory_mib=memory)
+
+
+def burden(plan: Plan) -> Burden:
+    """The heaviest of what the plan's fragments ask for."""
+    asked = [BURDENS.get(Path(name).stem, Burden()) for name in (*FRAGMENTS, *plan.fragments)]
+    return Burden(max(each.slowness for each in asked), max(each.memory_mib for each in asked))
 
 
 def twins_of(plan: Plan, arms: Arms, root: Rootfs, machine: Machine) -> Twins:
@@ -234,7 +255,7 @@ def matrix_of(
         cases=cases,
         repeats=plan.repeats,
         seed=plan.seed,
-        scale=max(SLOWNESS.get(name, 1.0) for name in (*FRAGMENTS, *plan.fragments)),
+        scale=burden(plan).slowness,
     )
 
 

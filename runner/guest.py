@@ -136,14 +136,15 @@ class Guest:
                 return Ran(status, "exit", output, seconds)
         return Ran(None, self._why_silent(began + deadline), output, seconds)
 
-    def alive(self) -> bool:
-        """Whether the guest still runs a command within ALIVE_PATIENCE_S seconds.
+    def alive(self, scale: float = 1.0) -> bool:
+        """Whether the guest still runs a command within ALIVE_PATIENCE_S seconds, times `scale`.
 
         Over a new connection where the old one was lost.
         """
+        patience = ALIVE_PATIENCE_S * scale
         if not self._connected():
-            self._connect(time.monotonic() + ALIVE_PATIENCE_S)
-        return self.run(("true",), ALIVE_PATIENCE_S).exit == 0
+            self._connect(time.monotonic() + patience)
+        return self.run(("true",), patience).exit == 0
 
     def wait_end(self, seconds: float) -> int | None:
         """QEMU's exit code within so many seconds, else None."""

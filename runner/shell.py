@@ -20,10 +20,11 @@ import paramiko
 
 from runner import host, rootfs
 from runner.errors import InfraError, UserError
-from runner.experiment import ROOT, Plan, build_arms, choose_machine
+from runner.experiment import ROOT, Plan, build_arms, burden, choose_machine
 from runner.guest import Boot, Guest
 from runner.host import Progress
 from runner.swap import parse_facts, set_up_command, swap_named, verify
+from runner.trial import BOOT_DEADLINE_S, SWAP_DEADLINE_S
 
 WELCOME = """\
 {arm} kernel {release} on {swap} swap. A case by hand: GROUP CASE, for example `cow wr_hit`, or
@@ -39,7 +40,7 @@ def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
     """
     if arm not in ("base", "patched"):
         raise UserError(f"--arm is {arm!r}; choose base or patched")
-    swap = swap_named(plan.swaps[0])
+    swap = swap_named(plan.swaps[0]).slowed(burden(plan).slowness)
     cache = host.cache_dir()
     arms = build_arms(plan, cache, progress)
     kernel = arms.base if arm == "base" else arms.patched
@@ -47,15 +48,17 @@ def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
     machine = choose_machine(plan, kernel, root, cache, progress)
     folder = Path(tempfile.mkdtemp(dir=cache, prefix="shell-"))
     keep = False
-    boot = Boot(kernel.image, root.path, machine, folder)
-    if swap.needs_disk:
-        boot = Boot(kernel.image, root.path, machine, folder, swap_disk_mib=swap.mib)
+    scale = burden(plan).slowness
+    mib = swap.mib if swap.needs_disk else 0
+    boot = Boot(
+        kernel.image, root.path, machine, folder, BOOT_DEADLINE_S * scale, swap_disk_mib=mib
+    )
     try:
         with Guest(boot) as guest:
             if not guest.boot():
                 end = guest.console.read_text(errors="replace")[-1500:]
                 raise InfraError(f"the {arm} kernel did not boot; its console ends with:\n{end}")
-            said = guest.run(set_up_command(swap, plan.seed), 60.0)
+            said = guest.run(set_up_command(swap, plan.seed), SWAP_DEADLINE_S * scale)
             verify(swap, parse_facts(said.output), kernel.release)
             print(WELCOME.format(arm=arm, release=kernel.release, swap=swap.kind))
             code = attach(guest.shell(os.environ.get("TERM", "linux"), _size()))

@@ -7,7 +7,7 @@ How a device is made inside the guest is guest-tests/guest/swap-up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.errors import InfraError, UserError
 
@@ -33,6 +33,10 @@ class Swap:
     @property
     def needs_disk(self) -> bool:
         return self.kind == "disk"
+
+    def slowed(self, scale: float) -> Swap:
+        """The same swap for a kernel that is so many times slower: a page is held longer."""
+        return replace(self, delay_ms=round(self.delay_ms * scale))
 
 
 SWAPS = (

@@ -34,7 +34,8 @@ OOM_PANIC = "System is deadlocked on memory"
 class Trial:
     """Everything that decides one trial, and so also its reproducer.
 
-    `scale` multiplies each case's deadline (a debug kernel is slower).
+    `scale` multiplies every deadline, and the time for which delayed swap holds a page: what a
+    case does meanwhile takes longer too (a debug kernel is slower).
     """
 
     arm: ArmLabel
@@ -100,9 +101,10 @@ def _one_boot(trial: Trial, part: int, folder: Path, stop: threading.Event) -> T
         sitting = _Sitting(trial, part, guest)
         if not guest.boot():
             return sitting.transcript((), _end_of_boot(guest))
-        swap = guest.run(set_up_command(trial.swap, trial.seed), SWAP_DEADLINE_S)
+        swap = trial.swap.slowed(trial.scale)
+        said = guest.run(set_up_command(swap, trial.seed), SWAP_DEADLINE_S * trial.scale)
         try:
-            verify(trial.swap, parse_facts(swap.output), trial.release)
+            verify(swap, parse_facts(said.output), trial.release)
         except InfraError as error:
             return sitting.transcript((), _end(guest, "swap-failed"), error.message)
         return sitting.transcript(*_run_cases(trial, guest))
@@ -127,9 +129,9 @@ def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
         if ran.ended == "gone":
             return tuple(logs), _end(guest, "qemu-died")
         if ran.ended == "timeout":
-            return tuple(logs), _after_timeout(guest)
+            return tuple(logs), _after_timeout(guest, trial.scale)
         if ran.ended == "broken":
-            return tuple(logs), "poweroff" if guest.alive() else _end(guest, "hang")
+            return tuple(logs), "poweroff" if guest.alive(trial.scale) else _end(guest, "hang")
         if _tainted(text):
             break
     return tuple(logs), "poweroff"
@@ -152,15 +154,16 @@ def _tainted(text: str) -> bool:
     return found is not None and found.group(1) != "0"
 
 
-def _after_timeout(guest: Guest) -> End:
+def _after_timeout(guest: Guest, scale: float) -> End:
     """Ask whether the guest is alive: a hung test is killed, a hung kernel cannot be.
 
     Before that, what every CPU does and what every task waits for goes to the console.
     """
-    if not guest.alive():
+    if not guest.alive(scale):
         return _end(guest, "hang")
-    guest.run(("sh", "-c", "echo l >/proc/sysrq-trigger; echo w >/proc/sysrq-trigger"), 10.0)
-    killed = guest.run(("/twinboot/guest/kill-case",), 10.0)
+    patience = 10.0 * scale
+    guest.run(("sh", "-c", "echo l >/proc/sysrq-trigger; echo w >/proc/sysrq-trigger"), patience)
+    killed = guest.run(("/twinboot/guest/kill-case",), patience)
     return "poweroff" if killed.exit == 0 else _end(guest, "hang")
 
 

@@ -13,6 +13,7 @@ from runner import matrix as module
 from runner.build import Kernel
 from runner.case import Case
 from runner.errors import InfraError
+from runner.experiment import BURDENS, ROOT, Plan, burden
 from runner.guest import Cancelled
 from runner.matrix import Desk, Matrix, fitting_jobs, run_all, trials
 from runner.qemu import Machine
@@ -102,3 +103,19 @@ def test_the_first_error_stops_the_rest_and_is_the_one_that_is_raised(
         run_all(tuple(trials(matrix())), Desk(tmp_path, 2, lambda *_: None), lambda _: None)
     assert time.monotonic() - began < 4
     assert len(seen) <= 3
+
+
+def test_a_debug_kernel_gets_the_time_and_the_memory_of_its_heaviest_fragment(
+    tmp_path: Path,
+) -> None:
+    assert burden(Plan(tmp_path)).slowness == 1.0
+    both = burden(Plan(tmp_path, fragments=("kasan", "debug-vm")))
+    assert both == BURDENS["kasan"]
+    by_path = Plan(tmp_path, fragments=(str(ROOT / "kconfigs/lockdep.config"),))
+    assert burden(by_path) == BURDENS["lockdep"]
+
+
+def test_only_fragments_that_exist_are_a_burden() -> None:
+    assert {f"{name}.config" for name in BURDENS} <= {
+        path.name for path in (ROOT / "kconfigs").glob("*.config")
+    }

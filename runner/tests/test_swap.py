@@ -54,6 +54,13 @@ def test_synchronous_swap_is_not_checked_where_it_cannot_show() -> None:
     verify(ZRAM, parse_facts(GOOD.replace("synchronous=yes", "synchronous=no")), "7.0.1-rc2")
 
 
+def test_a_slow_kernel_gets_a_longer_delay_and_nothing_else() -> None:
+    held = swap_named("delayed").slowed(2.5)
+    assert held.delay_ms == 1000
+    assert held.slowed(0.4) == swap_named("delayed")
+    assert ZRAM.slowed(10.0) == ZRAM
+
+
 def test_the_set_up_command_carries_every_fact_as_a_word_of_its_own() -> None:
     command = set_up_command(swap_named("delayed-stable"), 7)
     assert command == ("/twinboot/guest/swap-up", "delayed-stable", "256", "1", "400", "7")
