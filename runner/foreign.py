@@ -95,8 +95,10 @@ def prepare(
     cases: list[Case] = []
     folders: dict[str, Path] = {}
     programs: dict[str, Path] = {}
+    sources = dict.fromkeys(asked.source for asked in selftests)
+    trees = {each: source.fetch(each, cache, progress) for each in sources}
     for asked in selftests:
-        fetched = source.fetch(asked.source, cache, progress)
+        fetched = trees[asked.source]
         built = _built(asked, fetched, cache, progress)
         place = f"{WHERE}/{fetched.version}/{asked.folder}"
         folders[place] = built
@@ -119,7 +121,7 @@ def _selftest_cases(asked: Kselftest, version: str, built: Path, place: str) -> 
         if not os.access(built / name, os.X_OK):
             raise UserError(
                 f"the kselftest {asked.folder}:{name} of Linux {version} is not there or does not "
-                f"build on this host (log: {_log(built)})"
+                f"build on this host; remove {built} to build it again (log: {_log(built)})"
             )
         # Some tests find their files beside them
         words = ("sh", "-c", 'cd "$0" && exec "$@"', place, *_run_by(built / name), f"./{name}")
