@@ -57,7 +57,8 @@ class MeasureSpec:
 class Case:
     """One row of a case table. `program` is the command line inside the guest.
 
-    `swaps` are all kinds it runs on, `default` those it runs on when nobody chose.
+    `swaps` are all kinds it runs on, `default` those it runs on when nobody chose. A `foreign`
+    program declares nothing: what it prints is what it checks.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Case:
     invariants: tuple[Invariant, ...]
     measures: tuple[MeasureSpec, ...]
     default: tuple[str, ...] = ()
+    foreign: bool = False
 
     @property
     def group(self) -> str:

@@ -16,9 +16,9 @@ KINDS = {
     "trees": ("trees", "ccache"),
     "kernels": ("kernels",),
     "sources": ("sources", "apt"),
-    "runs": ("runs",),
+    "runs": ("runs", "proofs"),
 }
-SMALL = ("guest-programs", "rootfs", "logs", "rejects", "kvm-probe.json")
+SMALL = ("guest-programs", "kselftests", "rootfs", "logs", "rejects", "kvm-probe.json")
 
 
 def clean(cache: Path, kinds: Sequence[str], everything: bool) -> Iterator[str]:

@@ -12,13 +12,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
 
-from runner import __version__, catalogue, cleaning, doctor, exchange, host, report, shell
+from runner import (
+    __version__,
+    catalogue,
+    cleaning,
+    doctor,
+    exchange,
+    host,
+    killreport,
+    report,
+    shell,
+)
 from runner.comparison import Comparison
 from runner.document import save_document
 from runner.errors import EXIT_UNDECIDED, TwinbootError
@@ -33,6 +44,8 @@ from runner.experiment import (
 )
 from runner.mailreply import mail_reply
 from runner.progress import Teller
+from runner.prove import ProofPlan
+from runner.prove import prove as run_proof
 from runner.qemu import Machine
 
 EXIT_INTERRUPTED = 130
@@ -74,6 +87,22 @@ CaseOption = Annotated[
 ]
 SwapOption = Annotated[
     list[str] | None, typer.Option("--swap", help="Only this kind of swap. Repeatable.")
+]
+KselftestOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kselftest",
+        help="A foreign test: DIR[:TEST [ARG...]][@SOURCE], below tools/testing/selftests of the "
+        "kernel's own or another source, e.g. mm:cow@debian:linux-source-6.12. Repeatable.",
+    ),
+]
+CommandOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--command",
+        help="A foreign test: NAME='PROGRAM ARG...', a program of this host judged by its exit "
+        "code. With foreign tests only those of our cases run that --case names. Repeatable.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 JsonOption = Annotated[
@@ -122,6 +151,8 @@ def run(
     cc: CompilerOption = "gcc",
     case: CaseOption = None,
     swap: SwapOption = None,
+    kselftest: KselftestOption = None,
+    command: CommandOption = None,
     full: Annotated[
         bool, typer.Option("--full", help="Every case on every swap, not the default selection.")
     ] = False,
@@ -158,10 +189,72 @@ def run(
         seed=seed,
         full=full,
         confirm=confirm,
+        kselftests=tuple(kselftest or ()),
+        commands=tuple(command or ()),
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
     _publish(comparison, plan.folder, Wanted(json, markdown, junit, ktap, mail))
+
+
+@app.command(epilog="Example: twinboot prove --bug ksm-reuse --bug never-reuse")
+@_guarded
+def prove(
+    bug: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bug", help="A patch of patches/known-bad or a path; all of them if none. Repeatable."
+        ),
+    ] = None,
+    source: SourceOption = DEFAULT_SOURCE,
+    kconfig: KconfigOption = None,
+    cc: CompilerOption = "gcc",
+    case: CaseOption = None,
+    swap: SwapOption = None,
+    kselftest: KselftestOption = None,
+    command: CommandOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every case on every bug, not only those it names.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(help="Runs of each case on base.")] = 2,
+    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    accel: AccelOption = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the evidence; what it holds is not run again.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the kill table as JSON here.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the kill table as Markdown here.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Build every known-bad kernel, run the cases that must notice, and print the kill table.
+
+    Exit code 1: a bug that nothing noticed, or a claim in its message that is not met.
+    """
+    plan = Plan(
+        folder=(out or host.cache_dir() / "proofs").absolute(),
+        source=source,
+        fragments=tuple(kconfig or ()),
+        compiler=cc,
+        cases=tuple(case or ()),
+        swaps=tuple(swap or ()),
+        repeats=repeats,
+        jobs=jobs,
+        accelerator=accel,
+        full=full,
+        kselftests=tuple(kselftest or ()),
+        commands=tuple(command or ()),
+    )
+    with Teller(quiet) as tell:
+        table = run_proof(ProofPlan(plan, tuple(bug or ())), tell)
+    if json is not None:
+        host.write_atomic(json, dumps(killreport.document(table), indent=1) + "\n")
+    if markdown is not None:
+        host.write_atomic(markdown, killreport.markdown(table))
+    killreport.print_table(table, _console())
+    print(f"evidence: {plan.folder}")
+    raise typer.Exit(table.exit_code)
 
 
 @app.command(epilog="Example: twinboot compare ~/.cache/twinboot/runs/20220113-173000-sketch")

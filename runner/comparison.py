@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
-from runner.case import Better, Case, MeasureSpec
+from runner.case import Better, Case, Invariant, MeasureSpec
 from runner.errors import EXIT_ALL_SKIPPED, EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED
 from runner.judging import GUEST, judge_guests
 from runner.outcome import BAD, UNJUDGED, Checked, Outcome, Verdict
@@ -182,11 +182,14 @@ def compare(
         swaps = dict.fromkeys(run.swap for run in (*base, *patched) if run.case == case.id)
         for swap in swaps:
             arms = _arm(base, case, swap), _arm(patched, case, swap)
+            subjects = _subjects(case, *arms)
+            if case.foreign:
+                arms = _complete(arms[0], subjects), _complete(arms[1], subjects)
             findings = sorted(
-                _findings(case, *arms, _Signatures(known, kept)),
+                _findings(subjects, *arms, _Signatures(known, kept)),
                 key=lambda finding: -finding.change,
             )
-            rows.append(Row(case, swap, tuple(findings), *arms))
+            rows.append(Row(subjects, swap, tuple(findings), *arms))
     return Comparison(twins, tuple(rows))
 
 
@@ -205,6 +208,31 @@ class _Signatures:
 
 def _arm(outcomes: Sequence[Outcome], case: Case, swap: str) -> ArmRuns:
     return ArmRuns(tuple(run for run in outcomes if (run.case, run.swap) == (case.id, swap)))
+
+
+def _subjects(case: Case, base: ArmRuns, patched: ArmRuns) -> Case:
+    """A foreign program's invariants are the result lines that any run of either arm printed."""
+    if not case.foreign:
+        return case
+    checks = (check for run in (*base.runs, *patched.runs) for check in run.invariants)
+    says = {check.name: f"its result {check.name} ({check.text}) is `not ok`" for check in checks}
+    return replace(case, invariants=tuple(Invariant(*each) for each in says.items()))
+
+
+def _complete(arm: ArmRuns, case: Case) -> ArmRuns:
+    """A result that only other runs printed was not reported in this one."""
+    return ArmRuns(
+        tuple(
+            replace(run, invariants=(*run.invariants, *_unreported(run, case))) for run in arm.runs
+        )
+    )
+
+
+def _unreported(run: Outcome, case: Case) -> Iterator[Checked]:
+    printed = {check.name for check in run.invariants}
+    for invariant in case.invariants:
+        if invariant.name not in printed:
+            yield Checked(invariant.name, Verdict.INCONCLUSIVE, "no result was printed")
 
 
 def _always_fails(checks: tuple[Checked, ...]) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner import accel, case, evidence, host, matrix, rootfs, source
+from runner import accel, case, evidence, foreign, host, matrix, rootfs, source
 from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
 from runner.comparison import Comparison, compare_transcripts
@@ -61,6 +61,7 @@ class Plan:
     """What the user asked for. `jobs` 0 means what fits, `confirm` how often doubt runs again.
 
     Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
+    With foreign programs (`kselftests`, `commands`) only those of our cases run that are named.
     """
 
     folder: Path
@@ -77,6 +78,8 @@ class Plan:
     seed: int = 1
     full: bool = False
     confirm: int = 2
+    kselftests: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +95,11 @@ class Arms:
 
 def run_experiment(plan: Plan, progress: Progress) -> Comparison:
     """Fetch, build, boot, judge, compare; the evidence stays in `plan.folder`."""
-    cases = chosen_cases(plan)
+    ours, wanted = chosen_cases(plan), foreign_wanted(plan)
     cache = host.cache_dir()
     _begin_folder(plan)
     arms = build_arms(plan, cache, progress)
-    root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
+    cases, root = choose_programs(plan, ours, wanted, cache, progress)
     machine = choose_machine(plan, arms.base, root, cache, progress)
     evidence.begin_run(plan.folder, twins_of(plan, arms, root, machine), cases)
     whole = matrix_of(plan, arms, root, machine, cases)
@@ -161,6 +164,8 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
         raise UserError(f"--repeats is {plan.repeats}; each case has to run at least once")
     if plan.confirm < 0:
         raise UserError(f"--confirm is {plan.confirm}; it is a number of runs, 0 for none")
+    if (plan.kselftests or plan.commands) and not plan.cases:
+        return ()
     chosen = case.select(case.load(CASES), plan.cases)
     if not (plan.full or plan.cases or plan.swaps):
         chosen = case.by_default(chosen)
@@ -171,6 +176,34 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
             "none of these cases runs on these kinds of swap; see `twinboot list cases`"
         )
     return fitting
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The foreign programs that were asked for, read but not yet built."""
+
+    kselftests: tuple[foreign.Kselftest, ...] = ()
+    commands: tuple[foreign.Command, ...] = ()
+
+
+def foreign_wanted(plan: Plan) -> Wanted:
+    """Read the options that name foreign programs; UserError says what is wrong with one."""
+    return Wanted(
+        tuple(foreign.parse_kselftest(text, plan.source) for text in plan.kselftests),
+        tuple(foreign.parse_command(text) for text in plan.commands),
+    )
+
+
+def choose_programs(
+    plan: Plan, ours: tuple[Case, ...], wanted: Wanted, cache: Path, progress: Progress
+) -> tuple[tuple[Case, ...], Rootfs]:
+    """All cases, and the root that has their programs: a second one if some are foreign."""
+    root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
+    if wanted == Wanted():
+        return ours, root
+    guests = foreign.prepare(wanted.kselftests, wanted.commands, cache, progress)
+    theirs = guests.cases if plan.swaps or plan.full else case.by_default(guests.cases)
+    return (*ours, *theirs), rootfs.with_guests(root, guests.needs, cache, progress)
 
 
 def swaps_of(plan: Plan, cases: tuple[Case, ...]) -> tuple[Swap, ...]:

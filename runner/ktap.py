@@ -19,6 +19,8 @@ _DIRECTIVE = re.compile(r"(?:^|\s)#\s*(SKIP|TODO|XFAIL|TIMEOUT|ERROR)\b:?\s*(.*)
 _NESTING = re.compile(r"(?:  |# )")
 _NOTE = re.compile(r"# (proof|measure|tries):\s*(.*)$")
 
+NO_VERSION = "there is no version line"
+
 _SKIPPED = frozenset({"SKIP", "TODO", "XFAIL"})
 _FAILED = frozenset({"TIMEOUT", "ERROR"})
 
@@ -269,7 +271,7 @@ def _result(reading: _Reading) -> KtapResult:
     top = reading.levels[0]
     _check_group(reading, top)
     if top.points and not reading.versioned:
-        reading.problems.append("there is no version line")
+        reading.problems.append(NO_VERSION)
     reached = tuple(point for point in top.points if not _not_reached(point))
     unreached = [point.reason for point in top.points if _not_reached(point)]
     return KtapResult(

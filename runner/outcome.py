@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from runner.case import Case
-from runner.ktap import KtapResult, Measure, Point, Proof, parse_ktap
+from runner.ktap import NO_VERSION, KtapResult, Measure, Point, Proof, parse_ktap
 from runner.splat import Splat
 from runner.transcript import CaseLog, End
 
@@ -108,13 +108,13 @@ def worst(charges: Iterable[Charge]) -> Charge:
 def judge(case: Case, log: CaseLog, scene: Scene) -> Outcome:
     """Judge one run of a case. A pass needs every proof, invariant and measure, and no charge."""
     result = parse_ktap(log.text)
-    checked = tuple(_check(case, result))
+    checked = tuple(_subjects(result) if case.foreign else _check(case, result))
     charges = _Charges()
-    charges.invariants += [Charge(each.verdict, _reason(each)) for each in checked]
+    charges.invariants += _by_result(case, checked)
     charges.process += _by_end(log, scene)
     if log.ended == "exit":
-        charges.process += _by_exit(log, result)
-        charges.process += _by_output(case, result)
+        charges.process += _by_exit(case, log, result)
+        charges.process += _foreign_output(result) if case.foreign else _by_output(case, result)
     gravest = charges.worst()
     return Outcome(
         case=case.id,
@@ -155,6 +155,30 @@ def _point_verdict(point: Point | None, failed: int, skip_all: str | None) -> tu
     if failed:
         return Verdict.FAIL, f"`ok` although {failed} tries failed"
     return Verdict.PASS, point.text
+
+
+def _subjects(result: KtapResult) -> Iterator[Checked]:
+    """The result lines of a foreign program, each named by its number, `2.1` in a subtest.
+
+    Not by its description: that repeats, and may hold an address or a count.
+    """
+    for point in result.points:
+        yield from _numbered(point, str(point.number))
+
+
+def _numbered(point: Point, name: str) -> Iterator[Checked]:
+    for child in point.children:
+        yield from _numbered(child, f"{name}.{child.number}")
+    verdict, text = _point_verdict(point, 0, None)
+    yield Checked(name, verdict, " ".join((point.name, text)).strip())
+
+
+def _by_result(case: Case, checked: tuple[Checked, ...]) -> list[Charge]:
+    """A foreign program that skips some of its results has still passed the others."""
+    charges = [Charge(each.verdict, _reason(each)) for each in checked]
+    if case.foreign and any(each.verdict is Verdict.PASS for each in checked):
+        return [charge for charge in charges if charge.verdict is not Verdict.SKIP]
+    return charges
 
 
 def _reason(checked: Checked) -> str:
@@ -198,7 +222,7 @@ def with_splat(text: str, found: tuple[Splat, ...]) -> str:
     return f"{text} ({telling[0].title})" if telling else text
 
 
-def _by_exit(log: CaseLog, result: KtapResult) -> Iterator[Charge]:
+def _by_exit(case: Case, log: CaseLog, result: KtapResult) -> Iterator[Charge]:
     """The exit code, and whether it agrees with what was printed."""
     code = log.exit
     failed = any(point.failed for point in result.points)
@@ -208,16 +232,26 @@ def _by_exit(log: CaseLog, result: KtapResult) -> Iterator[Charge]:
         yield Charge(Verdict.FAIL, f"{how} ended the program")
     elif code in NOT_STARTED:
         yield Charge(Verdict.INFRA, f"the program could not be started (exit code {code})")
-    elif code == REFUSED:
+    elif code == REFUSED and not case.foreign:
         yield Charge(Verdict.INFRA, "the program refused to run (exit code 2)")
     elif code == KSELFTEST_SKIP and not result.points:
         yield Charge(Verdict.SKIP, result.skip_all or "exit code 4 without any result")
     elif code == KSELFTEST_SKIP and passed:
         yield Charge(Verdict.INCONCLUSIVE, "exit code 4 (skip) although a result is `ok`")
     elif code not in (0, KSELFTEST_SKIP) and not failed:
-        yield Charge(Verdict.FAIL, f"exit code {code} although no result is `not ok`")
+        but = " although no result is `not ok`" if result.points or not case.foreign else ""
+        yield Charge(Verdict.FAIL, f"exit code {code}{but}")
     if code == 0 and failed:
         yield Charge(Verdict.FAIL, "exit code 0 although a result is `not ok`")
+
+
+def _foreign_output(result: KtapResult) -> Iterator[Charge]:
+    """A foreign program need not say which version of TAP it speaks; its plan it must keep."""
+    for problem in result.problems:
+        if problem != NO_VERSION:
+            yield Charge(Verdict.INCONCLUSIVE, problem)
+    if result.skip_all is not None and not result.points:
+        yield Charge(Verdict.SKIP, result.skip_all)
 
 
 def _by_output(case: Case, result: KtapResult) -> Iterator[Charge]:

@@ -18,6 +18,7 @@ from runner.comparison import Change, Comparison, Overall, Row, differs
 from runner.judging import GUEST
 from runner.outcome import Verdict
 from runner.wording import (
+    FOREIGN,
     doubt,
     headlines,
     overall_sentence,
@@ -186,7 +187,7 @@ def _verdict(verdict: Verdict | None) -> str:
 
 def _remark(row: Row) -> str:
     """What an unchanged row still has to say: why it fails or is skipped, old splats, measures."""
-    said = []
+    said = [FOREIGN] if row.case.foreign else []
     if row.base.verdict not in (None, Verdict.PASS) and row.base.worst:
         said.append("; ".join(still_broken(row)) or row.base.worst.reason)
     known = row.base.splats() | row.patched.splats()

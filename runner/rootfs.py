@@ -7,10 +7,11 @@ It boots nothing; which programs a case needs is the case table's affair.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,14 @@ class Rootfs:
 
     path: Path
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guests:
+    """Foreign folders and programs, each with the path that it gets in the guest."""
+
+    folders: Mapping[str, Path]
+    programs: Mapping[str, Path]
 
 
 def guest_programs(sources: Path, cache: Path, progress: Progress) -> Path:
@@ -81,6 +90,51 @@ def build_rootfs(sources: Path, cache: Path, progress: Progress) -> Rootfs:
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
     return Rootfs(done, digest)
+
+
+def with_guests(root: Rootfs, guests: Guests, cache: Path, progress: Progress) -> Rootfs:
+    """A second root: the first, and foreign programs with the libraries that they need."""
+    total = hashlib.sha256(root.digest.encode())
+    for place, folder in guests.folders.items():
+        total.update(f"{place}\0{tree_digest(folder)}\n".encode())
+    for place, program in guests.programs.items():
+        total.update(f"{place}\0{host.sha256_file(program)}\n".encode())
+    done = cache / "rootfs" / total.hexdigest()[:16]
+    with host.locked(cache / "rootfs" / "lock", progress):
+        if not done.exists():
+            progress("composing the guest's root folder with the foreign programs")
+            fresh = Path(tempfile.mkdtemp(dir=done.parent, prefix=".new-"))
+            try:
+                _add_guests(root.path, fresh, guests)
+                fresh.chmod(0o755)
+                fresh.rename(done)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    return Rootfs(done, total.hexdigest())
+
+
+def _add_guests(root: Path, fresh: Path, guests: Guests) -> None:
+    """No guest writes to its root, so both share the files that they have in common."""
+    shutil.copytree(root, fresh, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
+    for place, folder in guests.folders.items():
+        target = fresh / place.lstrip("/")
+        shutil.copytree(folder, target)
+        for needed in sorted({*filter(None, map(interpreter, folder.iterdir()))}):
+            if not (fresh / str(needed).lstrip("/")).exists():
+                _copy_with_libraries(fresh, needed, fresh / str(needed).lstrip("/"))
+    for place, program in guests.programs.items():
+        _copy_with_libraries(fresh, program, fresh / place.lstrip("/"))
+
+
+def interpreter(script: Path) -> Path | None:
+    """What a script names in its first line, where the host has it and it is not /bin/sh."""
+    if not script.is_file():
+        return None
+    with script.open("rb") as stream:
+        first = stream.readline(200)
+    words = first[2:].decode(errors="replace").split() if first.startswith(b"#!") else []
+    found = shutil.which(words[-1] if words[0].endswith("/env") else words[0]) if words else None
+    return Path(found) if found and Path(found).name not in ("sh", "python3") else None
 
 
 def tree_digest(folder: Path) -> str:

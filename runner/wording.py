@@ -26,14 +26,17 @@ from runner.judging import GUEST
 from runner.outcome import UNJUDGED, Checked, Outcome, Verdict
 from runner.twins import Arm, Twins
 
+FOREIGN = "foreign, no proof of path"
+
 
 def headlines(rows: Sequence[Row]) -> str:
-    """One case and all the swaps on which it ran."""
+    """One case and all the swaps on which it ran; a foreign program proves no path."""
     swaps = [row.swap for row in rows if row.swap != "none"]
     where = [f"on {', '.join(swaps)}"] if swaps else []
     if len(swaps) < len(rows):
         where.insert(0, "without swap")
-    return f"{rows[0].case.id} {' and '.join(where)}"
+    case = f"{rows[0].case.id} ({FOREIGN})" if rows[0].case.foreign else rows[0].case.id
+    return f"{case} {' and '.join(where)}"
 
 
 def sentence(row: Row, finding: Finding) -> str:

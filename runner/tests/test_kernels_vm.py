@@ -7,7 +7,6 @@ Skipped unless TWINBOOT_KERNELS=1, because it builds three kernels from nothing 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest

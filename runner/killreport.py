@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Lays a kill table out: for the terminal, as Markdown, as JSON (`twinboot-killtable` version 1).
+
+It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from runner.killtable import Fate, KillTable, Trialled
+
+FORMAT = "twinboot-killtable"
+VERSION = 1
+_LETTERS = {
+    Fate.NOT_RUN: "",
+    Fate.SURVIVED: "-",
+    Fate.UNDECIDED: "?",
+    Fate.TOLD_APART: "d",
+    Fate.KILLED: "**K**",
+}
+
+
+def print_table(table: KillTable, console: Console) -> None:
+    """One line for each bug; what is wrong comes last."""
+    made = Table(box=None, pad_edge=False, highlight=False)
+    for head in ("known bug", "killed by", "told apart by", "survived"):
+        made.add_column(head, overflow="fold")
+    for each in table.bugs:
+        made.add_row(each.bug.name, *_cells(each))
+    console.print(made)
+    console.print()
+    for line in remarks(table):
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
+def remarks(table: KillTable) -> Iterator[str]:
+    """What a reader has to know: holes, claims that are not met, dead weight; then the sum."""
+    for each in table.bugs:
+        if each.why_not:
+            yield f"NOT RUN {each.bug.name}: {each.why_not}"
+        for claim in each.moot:
+            yield f"note: {each.bug.name}: {claim} fails on base too"
+    for name in table.dead_weight:
+        yield f"DEAD WEIGHT {name}: it notices none of these bugs"
+    for name, claim in table.unmet:
+        yield f"NOT CAUGHT {name}: its message says that {claim} catches it"
+    for name in table.survivors:
+        yield f"SURVIVOR {name}: nothing that ran noticed"
+    killed = sum(bool(each.by(Fate.KILLED)) for each in table.bugs)
+    told = sum(bool(each.by(Fate.TOLD_APART)) for each in table.bugs if not each.by(Fate.KILLED))
+    parts = [f"{killed} killed", f"{told} told apart", f"{len(table.survivors)} survived"]
+    parts += [f"{len(table.undecided)} undecided"] if table.undecided else []
+    yield f"{len(table.bugs)} known bugs in Linux {table.base}: {', '.join(parts)}"
+
+
+def markdown(table: KillTable) -> str:
+    """The same as a page: the matrix of cases and bugs below the list."""
+    lines = ["# twinboot: known bugs and what notices them", ""]
+    lines += [f"- {_md(line)}" for line in remarks(table)]
+    lines += ["", "| | known bug | killed by | told apart by | survived |", "|---|---|---|---|---|"]
+    for number, each in enumerate(table.bugs, 1):
+        cells = " | ".join(_md(cell) for cell in _cells(each))
+        lines.append(f"| {number} | {each.bug.name} | {cells} |")
+    lines += ["", "K killed, d told apart, - survived, ? undecided, empty: not run", ""]
+    lines += list(_matrix(table))
+    return "\n".join(lines) + "\n"
+
+
+def _matrix(table: KillTable) -> Iterator[str]:
+    numbers = range(1, len(table.bugs) + 1)
+    yield "| case | " + " | ".join(map(str, numbers)) + " |"
+    yield "|---|" + "---|" * len(table.bugs)
+    fates = [each.fates for each in table.bugs]
+    for name in dict.fromkeys(name for found in fates for name in found):
+        cells = (_LETTERS[found.get(name, Fate.NOT_RUN)] for found in fates)
+        yield f"| {_md(name)} | {' | '.join(cells)} |"
+
+
+def document(table: KillTable) -> dict[str, Any]:
+    """For other programs."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "base": table.base,
+        "exit_code": table.exit_code,
+        "survivors": list(table.survivors),
+        "not_caught": [
+            {"bug": name, "case": claim.case, "subject": claim.subject}
+            for name, claim in table.unmet
+        ],
+        "dead_weight": list(table.dead_weight),
+        "undecided": list(table.undecided),
+        "bugs": [_bug(each) for each in table.bugs],
+    }
+
+
+def _bug(each: Trialled) -> dict[str, Any]:
+    return {
+        "name": each.bug.name,
+        "survived": each.survived,
+        "not_run": each.why_not,
+        "caught_by": [str(claim) for claim in each.bug.claims],
+        "fails_on_base_too": [str(claim) for claim in each.moot],
+        "cases": {name: one.word for name, one in each.fates.items()},
+        "rows": [
+            {
+                "case": row.case.id,
+                "swap": row.swap,
+                "findings": [
+                    {"change": found.change.name, "subject": found.subject, "name": found.name}
+                    for found in row.findings
+                ],
+                "base": [run.verdict.name for run in row.base.runs],
+                "bug": [run.verdict.name for run in row.patched.runs],
+                "reason": row.patched.worst.reason if row.patched.worst else "",
+            }
+            for row in each.rows
+        ],
+    }
+
+
+def _cells(each: Trialled) -> tuple[str, str, str]:
+    killed, told = each.by(Fate.KILLED), each.by(Fate.TOLD_APART)
+    left = each.by(Fate.SURVIVED)
+    unclear = each.by(Fate.UNDECIDED)
+    rest = ", ".join(left) if not (killed or told) else f"{len(left)} cases" if left else ""
+    if unclear:
+        rest = "; ".join(part for part in (rest, f"undecided: {', '.join(unclear)}") if part)
+    return ", ".join(killed), ", ".join(told), rest
+
+
+def _md(text: str) -> str:
+    return text.replace("|", "\\|").replace("_", r"\_").replace("\n", " ")
