@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from runner import case
+from runner import case, variant
 from runner.errors import UserError
-from runner.experiment import DEFAULT_SOURCE, FRAGMENTS, ROOT
+from runner.experiment import DEFAULT_SOURCE, FRAGMENTS, PATCHES, ROOT
 from runner.swap import SWAPS
 
 Rows = Iterator[tuple[str, ...]]
@@ -43,13 +43,17 @@ def _swaps() -> Rows:
 
 
 def _patches() -> Rows:
-    """Quilt series and single patches below patches/, each with its first subject."""
-    top = ROOT / "patches"
-    series = sorted(path.parent for path in top.rglob("series"))
+    """Variants by their short names, a row for each range of kernels; then single patches."""
+    series = sorted(path.parent for path in PATCHES.rglob("series"))
+    short = {path: each.name for each in variant.variants(PATCHES) for path in variant.ranges(each)}
     for folder in series:
         names = [line.split()[0] for line in _lines(folder / "series")]
-        yield str(folder.relative_to(ROOT)), f"{len(names)} patches", _subject(folder / names[-1])
-    for path in sorted(top.rglob("*.patch")):
+        length = f"{len(names)} patch{'es' if len(names) > 1 else ''}"
+        if folder in short:
+            yield short[folder], f"{length} for {folder.name}", _subject(folder / names[-1])
+        else:
+            yield str(folder.relative_to(ROOT)), length, _subject(folder / names[-1])
+    for path in sorted(PATCHES.rglob("*.patch")):
         if path.parent not in series:
             yield str(path.relative_to(ROOT)), "1 patch", _subject(path)
 

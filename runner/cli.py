@@ -71,7 +71,9 @@ SourceOption = Annotated[
 PatchOption = Annotated[
     str,
     typer.Option(
-        "--patch", help="A .patch, mbox, folder or quilt series; `none` for base against base."
+        "--patch",
+        help="A .patch, mbox, folder, quilt series or name (`twinboot list patches`); "
+        "`none` for base against base.",
     ),
 ]
 KconfigOption = Annotated[

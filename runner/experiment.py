@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner import accel, case, evidence, foreign, host, matrix, rootfs, source
+from runner import accel, case, evidence, foreign, host, matrix, rootfs, source, variant
 from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
 from runner.comparison import Comparison, compare_transcripts
@@ -37,7 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CASES = ROOT / "guest-tests/cases"
 FRAGMENTS = ("base", "swap", "thp", "ksm", "memcg")
 DEFAULT_SOURCE = "debian:linux-source-5.10"
-DEFAULT_PATCH = ROOT / "patches/reuse-swap-page/sketch"
+PATCHES = ROOT / "patches"
+DEFAULT_PATCH = PATCHES / "reuse-swap-page/sketch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Arms:
     kconfig: Kconfig
     base: Kernel
     patched: Kernel
+    notes: tuple[str, ...] = ()
 
 
 def run_experiment(plan: Plan, progress: Progress) -> Comparison:
@@ -213,15 +215,25 @@ def swaps_of(plan: Plan, cases: tuple[Case, ...]) -> tuple[Swap, ...]:
 
 
 def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
-    """Both kernels. The base is the empty prefix of the patch set, so it is no special case."""
-    patchset = load_patches(plan.patch)
+    """Both kernels. The base is the empty prefix of the patch set, so it is no special case.
+
+    Which patches those are may depend on the source's version, known once it is fetched.
+    """
+    asked = variant.find(plan.patch, PATCHES)
     kconfig = load_kconfig((*FRAGMENTS, *plan.fragments), ROOT / "kconfigs")
     fetched = source.fetch(source.parse_source(plan.source), cache, progress)
+    chosen = variant.choose(asked, fetched.version)
+    patchset = load_patches(chosen.path)
+    notes: tuple[str, ...] = ()
+    if chosen.name:
+        patchset = dataclasses.replace(patchset, name=chosen.name)
+        notes = (f"patch set {chosen.name} for Linux {fetched.version}",)
+        progress(notes[0])
     base, patched = (
         build(BuildRequest(fetched, each, kconfig, plan.compiler), cache, progress)
         for each in (patchset.prefix(0), patchset)
     )
-    return Arms(fetched, patchset, kconfig, base, patched)
+    return Arms(fetched, patchset, kconfig, base, patched, notes)
 
 
 def choose_machine(
@@ -243,7 +255,7 @@ def burden(plan: Plan) -> Burden:
 def twins_of(plan: Plan, arms: Arms, root: Rootfs, machine: Machine) -> Twins:
     """Both arms with digests of all that must be equal in them, and what they run on."""
     touched = {name for patch in arms.patchset.patches for name in patch.files}
-    notes = (*arms.fetched.notes, *arms.base.notes, *arms.patched.notes)
+    notes = (*arms.fetched.notes, *arms.notes, *arms.base.notes, *arms.patched.notes)
     return Twins(
         base=_arm("base", arms.base, root, machine),
         patched=_arm("patched", arms.patched, root, machine),
