@@ -22,6 +22,12 @@ from runner.transcript import Transcript
 from runner.trial import Trial
 
 
+@pytest.fixture(autouse=True)
+def slots_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's slots may all be taken by real guests."""
+    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path / "cache"))
+
+
 def case(name: str, *swaps: str) -> Case:
     return Case(name, "x", ("/x",), swaps, (), 1.0, (), (), ())
 
