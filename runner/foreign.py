@@ -31,6 +31,8 @@ SLACK = 4.0
 LONGEST_S = 600.0
 COMMAND_S = 180.0
 DEFAULT_SWAP = ("zram",)
+# The root is read-only, and many programs want to write somewhere.
+IN_FOLDER = 'mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp; cd "$0" && exec "$@"'
 _KSELFTEST = re.compile(r"([A-Za-z0-9_/-]+)(?::([^@]+))?(?:@(.+))?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _SOURCES = (".c", ".h", ".o", ".S", ".mod", ".ko")
@@ -124,7 +126,7 @@ def _selftest_cases(asked: Kselftest, version: str, built: Path, place: str) -> 
                 f"build on this host; remove {built} to build it again (log: {_log(built)})"
             )
         # Some tests find their files beside them
-        words = ("sh", "-c", 'cd "$0" && exec "$@"', place, *_run_by(built / name), f"./{name}")
+        words = ("sh", "-c", IN_FOLDER, place, *_run_by(built / name), f"./{name}")
         label = "_".join((name, *arguments)).replace("/", "_")
         yield _case(
             f"kselftest-{asked.folder.replace('/', '-')}-{version}/{label}",
@@ -143,7 +145,7 @@ def _run_by(program: Path) -> tuple[str, ...]:
 def _command_case(command: Command, program: Path | None) -> Case:
     first = f"{WHERE}/bin/{program.name}" if program else command.words[0]
     line = shlex.join(command.words)
-    words = (first, *command.words[1:])
+    words = ("sh", "-c", IN_FOLDER, "/tmp", first, *command.words[1:])
     return _case(f"command/{command.name}", f"what `{line}` checks", words, COMMAND_S)
 
 

@@ -56,6 +56,7 @@ class How:
 
 
 DEFAULT = How()
+SLOT_POLL_S = 0.1
 
 
 def cache_dir() -> Path:
@@ -237,12 +238,13 @@ def slot(folder: Path, count: int, give_up: Callable[[], bool]) -> Iterator[bool
     """
     make_folder(folder)
     while (lock := _free_slot(folder, count)) is None and not give_up():
-        time.sleep(0.1)
+        time.sleep(SLOT_POLL_S)
     try:
         yield lock is not None
     finally:
         if lock is not None:
             lock.release()
+            time.sleep(2 * SLOT_POLL_S)  # or our own next guest would always be the first
 
 
 def _free_slot(folder: Path, count: int) -> filelock.FileLock | None:

@@ -170,14 +170,12 @@ def notices(row: Row, subject: str) -> bool:
 
 
 def load_bug(path: Path) -> Bug:
-    """Read what a known-bad patch claims; UserError if it claims nothing."""
+    """Read what a known-bad patch claims."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"cannot read the known-bad patch {path}: {error.strerror}") from error
     claims = tuple(dict.fromkeys(Claim(*found) for found in _CLAIM.findall(text)))
-    if not claims:
-        raise UserError(f"{path} has no line `Caught-by: CASE INVARIANT-OR-MEASURE`")
     return Bug(path.stem, path, claims)
 
 
@@ -204,12 +202,14 @@ def _named(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def check_claims(bugs: Iterable[Bug], cases: Iterable[Case]) -> None:
-    """UserError if a patch claims what no case table declares: it could never be met."""
+    """UserError if a patch claims nothing, or what no case table declares and nothing can meet."""
     declared: set[Claim] = set()
     for case in cases:
         declared |= {Claim(case.id, invariant.name) for invariant in case.invariants}
         declared |= {Claim(case.id, measure.name) for measure in case.measures}
     for bug in bugs:
+        if not bug.claims:
+            raise UserError(f"{bug.path} has no line `Caught-by: CASE INVARIANT-OR-MEASURE`")
         for claim in bug.claims:
             if claim not in declared:
                 raise UserError(f"{bug.path.name}: Caught-by names {claim}, which no case declares")

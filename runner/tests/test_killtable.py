@@ -143,7 +143,7 @@ def test_all_three_layouts_tell_the_same() -> None:
 def test_a_patch_without_a_claim_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.patch").write_text("Subject: nothing\n")
     with pytest.raises(UserError, match="Caught-by"):
-        load_bug(tmp_path / "x.patch")
+        check_claims([load_bug(tmp_path / "x.patch")], [REUSE])
 
 
 def test_bugs_are_named_by_stem_or_path() -> None:
