@@ -15,9 +15,9 @@ import guest
 from records import NOISE, Chance, noise
 
 LIMIT = 6 << 20
-ROWS = 2400
+ROWS = 2000
 BODY = 3000
-TRANSACTIONS = 60
+TRANSACTIONS = 45
 CHANGES = 10
 
 

@@ -16,7 +16,7 @@ from records import NOISE, noise
 from talk import Child, Gone
 
 WORKERS = 3
-ENTRIES = 3600
+ENTRIES = 2400
 BODY = 440  # below 512, so that it lies in the same arenas as all other objects
 TURNS = 6
 ROUNDS = 2
