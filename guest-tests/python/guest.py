@@ -174,12 +174,12 @@ def make_memcg(limit: int) -> None:
     write_text(f"{group}/memory.max", str(limit))
 
 
-def join_memcg() -> None:
-    """Move this process, or a child before it starts, under the limit.
+def join_memcg(process: int = 0) -> None:
+    """Move a process, without a number this one, under the limit.
 
     What it has allocated before stays outside.
     """
-    write_text(f"{_run.cgroup}/cgroup.procs", "0")
+    write_text(f"{_run.cgroup}/cgroup.procs", str(process))
 
 
 def enter_memcg(limit: int) -> None:

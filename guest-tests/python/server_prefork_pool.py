@@ -23,14 +23,19 @@ ROUNDS = 2
 
 
 class Entry:
-    """One object of the server's: what it answers with, and what changes when it does."""
+    """One object of the server's: what it answers with, and what changes when it does.
 
-    __slots__ = ("body", "check", "hits")
+    It is larger than its key, so the two lie in different pages: the first that a worker does to
+    an entry's page is to write, the reference count.
+    """
+
+    __slots__ = ("body", "check", "expires", "flags", "hits", "kind", "owner", "size")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.check = zlib.crc32(body)
-        self.hits = 0
+        self.size = len(body)
+        self.hits = self.expires = self.flags = self.kind = self.owner = 0
 
     def is_whole(self, hits: int) -> bool:
         return zlib.crc32(self.body) == self.check and self.hits == hits
