@@ -17,9 +17,9 @@ import guest
 from records import NOISE, noise
 from talk import Child, Gone
 
-LIMIT = 6 << 20
+LIMIT = 4 << 20
 PAIRS = 2
-SLOTS = 768  # of each pair, one page each
+SLOTS = 512  # of each pair, one page each
 ROUNDS = 2
 HEADER = struct.Struct("<QQI")  # round, slot, check
 RECEIPT = struct.Struct("<Q")
