@@ -209,6 +209,7 @@ def case() -> None:
         )
     guest.make_memcg(LIMIT)
     os.sched_setaffinity(0, {0, 1})
+    shutil.rmtree(FOLDER, ignore_errors=True)
     os.mkdir(FOLDER)
     try:
         scenario()
