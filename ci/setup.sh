@@ -16,11 +16,13 @@ packages=(
 	# twinboot itself
 	python3-venv
 )
+# a case that needs one of them is skipped where it is not in the guest
+optional=(redis-tools)
 
 missing()
 {
 	local package
-	for package in "${packages[@]}"; do
+	for package in "$@"; do
 		dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
 			echo "$package"
 	done
@@ -37,7 +39,7 @@ available()
 install_packages()
 {
 	local -a wanted
-	mapfile -t wanted < <(missing)
+	mapfile -t wanted < <(missing "${packages[@]}")
 	if [ "${#wanted[@]}" -eq 0 ]; then return; fi
 	if ! command -v apt-get >/dev/null; then
 		echo "ci/setup.sh: no apt-get here; install by hand: ${wanted[*]}" >&2
@@ -50,6 +52,20 @@ install_packages()
 	echo "ci/setup.sh: installing ${wanted[*]}" >&2
 	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+}
+
+install_optional()
+{
+	local -a wanted as_root=()
+	mapfile -t wanted < <(missing "${optional[@]}")
+	if [ "${#wanted[@]}" -eq 0 ] || ! command -v apt-get >/dev/null; then return; fi
+	mapfile -t wanted < <(available "${wanted[@]}")
+	if [ "${#wanted[@]}" -eq 0 ]; then return; fi
+	if [ "$(id -u)" -ne 0 ]; then as_root=(sudo -n); fi
+	echo "ci/setup.sh: installing ${wanted[*]}, which some cases use" >&2
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null ||
+		echo "ci/setup.sh: goes on without ${wanted[*]}" >&2
 }
 
 install_twinboot()
@@ -66,4 +82,5 @@ install_twinboot()
 }
 
 install_packages
+install_optional
 install_twinboot

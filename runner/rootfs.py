@@ -24,6 +24,9 @@ FOLDERS = (
     *("sys", "tmp", "run", "var", "home", "opt", "srv", "root", "mnt", "twinboot/trial"),
 )
 PROGRAMS = {"dropbear": "dropbear-bin", "dmsetup": "dmsetup"}
+# Composed in where the host has them; a case that needs one is skipped where it is not.
+# Redis's server is the same file under another name, which redis-tools brings without a service.
+OPTIONAL = {"redis-server": "redis-check-rdb"}
 LEFT_OUT = (
     "test",
     "tests",
@@ -151,7 +154,7 @@ def tree_digest(folder: Path) -> str:
 @dataclass(frozen=True, slots=True)
 class _Tools:
     busybox: Path
-    programs: tuple[Path, ...]
+    programs: tuple[tuple[str, Path], ...]
     python: Path
     stdlib: Path
 
@@ -160,8 +163,13 @@ def _tools() -> _Tools:
     python = _found("python3", "python3").resolve()
     asked = "import sysconfig; print(sysconfig.get_path('stdlib'))"
     stdlib = host.run((python, "-I", "-S", "-c", asked)).stdout.strip()
-    programs = tuple(_found(name, package) for name, package in PROGRAMS.items())
-    return _Tools(_found("busybox", "busybox-static"), programs, python, Path(stdlib))
+    programs = {name: _found(name, package) for name, package in PROGRAMS.items()}
+    for name, other in OPTIONAL.items():
+        if where := shutil.which(other, path=SYSTEM_PATH):
+            programs[name] = Path(where)
+    return _Tools(
+        _found("busybox", "busybox-static"), tuple(programs.items()), python, Path(stdlib)
+    )
 
 
 def _found(name: str, package: str) -> Path:
@@ -175,8 +183,12 @@ def _digest(programs: Path, sources: Path, tools: _Tools) -> str:
     total = hashlib.sha256(tree_digest(programs).encode())
     total.update(tree_digest(sources / "guest").encode())
     total.update(tree_digest(sources / "python").encode())
-    for path in (tools.busybox, *tools.programs, tools.python):
-        total.update(host.sha256_file(path).encode())
+    for name, path in (
+        ("busybox", tools.busybox),
+        *tools.programs,
+        ("python3", tools.python),
+    ):
+        total.update(f"{name}\0{host.sha256_file(path)}\n".encode())
     return total.hexdigest()
 
 
@@ -187,8 +199,8 @@ def _compose(root: Path, tools: _Tools, programs: Path, sources: Path) -> None:
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/shells").write_text("/bin/sh\n")
     _copy_busybox(root, tools.busybox)
-    for path in tools.programs:
-        _copy_with_libraries(root, path, root / "usr/sbin" / path.name)
+    for name, path in tools.programs:
+        _copy_with_libraries(root, path, root / "usr/sbin" / name)
     _copy_python(root, tools)
     ours = root / "twinboot"
     shutil.copytree(programs, ours / "bin", dirs_exist_ok=True)

@@ -12,6 +12,7 @@ import os
 import signal
 import struct
 import sys
+import time
 
 TYPE_CHECKING = False  # typing is slow to import in an emulated guest
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 PAGE = 4096
+MADV_PAGEOUT = 21  # linux/mman.h; the mmap module has no name for it
 EXIT_FAIL, EXIT_USAGE, EXIT_SKIP = 1, 2, 4
 CGROUPS = "/sys/fs/cgroup"
 
@@ -156,8 +158,8 @@ def knob_set(path: str, value: str) -> None:
     write_text(path, value)
 
 
-def enter_memcg(limit: int) -> None:
-    """Move this process under a memory limit; what it has allocated before stays outside."""
+def make_memcg(limit: int) -> None:
+    """Make a memory cgroup with a limit in bytes; it is removed at the end."""
     group = f"{CGROUPS}/twinboot.{os.getpid()}"
     # Harmless if the runner has enabled it; if it cannot be, the check below says so
     with contextlib.suppress(OSError):
@@ -170,7 +172,41 @@ def enter_memcg(limit: int) -> None:
     if not os.path.exists(f"{group}/memory.max"):
         raise Skip("no memory controller in cgroup v2")
     write_text(f"{group}/memory.max", str(limit))
-    write_text(f"{group}/cgroup.procs", "0")
+
+
+def join_memcg(process: int = 0) -> None:
+    """Move a process, without a number this one, under the limit.
+
+    What it has allocated before stays outside.
+    """
+    write_text(f"{_run.cgroup}/cgroup.procs", str(process))
+
+
+def enter_memcg(limit: int) -> None:
+    """make_memcg() and join_memcg() in one."""
+    make_memcg(limit)
+    join_memcg()
+
+
+def kill_memcg() -> None:
+    """End all that is left in the group, its killer excepted, and wait until it is gone."""
+    for _ in range(200):
+        others = [int(pid) for pid in read_text(f"{_run.cgroup}/cgroup.procs").split()]
+        others = [pid for pid in others if pid != os.getpid()]
+        if not others:
+            return
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    raise Broken("a killed process does not end")
+
+
+def squeeze_memcg() -> None:
+    """Reclaim all that the group has, the swap cache of those who are gone included."""
+    high = f"{_run.cgroup}/memory.high"
+    write_text(high, "0")
+    write_text(high, "max")
 
 
 def restore() -> None:
@@ -180,6 +216,7 @@ def restore() -> None:
     _run.children.clear()
     if _run.cgroup:
         write_text(f"{CGROUPS}/cgroup.procs", "0")
+        kill_memcg()
         os.rmdir(_run.cgroup)
         _run.cgroup = ""
     while _run.knobs:
@@ -229,6 +266,18 @@ def vmstat(name: str) -> int:
     return total
 
 
+def swap_used() -> int:
+    """Swap slots in use. Up to 64 that are free are counted for each CPU (mm/swap_slots.c)."""
+    fields = dict(line.split(":") for line in read_text("/proc/meminfo").splitlines())
+    return (int(fields["SwapTotal"].split()[0]) - int(fields["SwapFree"].split()[0])) * 1024 // PAGE
+
+
+def own_swapped() -> int:
+    """Pages of this process that are out (VmSwap)."""
+    fields = dict(line.split(":", 1) for line in read_text("/proc/self/status").splitlines())
+    return int(fields["VmSwap"].split()[0]) * 1024 // PAGE
+
+
 class SwapTraffic:
     """Counts from here on: pages moved to and from swap, and what else was allocated."""
 
@@ -255,6 +304,11 @@ class SwapTraffic:
         measure("swap_ins", ins, "pages")
         measure("swap_outs", outs, "pages")
         measure("other_allocations", allocations - needed, "pages")
+
+
+def require_swap() -> None:
+    if swap_kind() == "none":
+        raise Skip("needs swap")
 
 
 def count_swapped(address: int, pages: int) -> int:

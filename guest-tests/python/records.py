@@ -13,6 +13,8 @@ import struct
 import zlib
 from array import array
 
+import guest
+
 RECORD = 4096
 HEADER = struct.Struct("<QQQI")
 BODY = RECORD - HEADER.size
@@ -47,7 +49,7 @@ class Chance:
 class Store:
     """Anonymous private memory, one record per page."""
 
-    def __init__(self, records: int, seed: int) -> None:
+    def __init__(self, records: int, seed: int, advice: int | None = None) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self.records = records
         self._map = mmap.mmap(-1, records * RECORD, flags=flags)
@@ -55,6 +57,8 @@ class Store:
         # (a kernel that has none refuses: as good)
         with contextlib.suppress(OSError):
             self._map.madvise(mmap.MADV_NOHUGEPAGE)
+        if advice is not None:
+            self._map.madvise(advice)
         self._noise = noise(seed)
         self._drafts = array("Q", [0] * records)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -79,9 +83,18 @@ class Store:
         start = index * RECORD
         self._map[start : start + HEADER.size] = self._header(index, version)
 
+    def page(self, index: int) -> bytes:
+        """The record as it lies in memory."""
+        return self._map[index * RECORD : (index + 1) * RECORD]
+
+    def page_out(self) -> int:
+        """Ask for every page to go to swap; how many did."""
+        self._map.madvise(guest.MADV_PAGEOUT)
+        return guest.count_swapped(self.address, self.records)
+
     def get(self, index: int) -> int:
         """The record's version, or -1 if the page is not one whole record of this index."""
-        page = self._map[index * RECORD : (index + 1) * RECORD]
+        page = self.page(index)
         named: int
         version: int
         named, version, draft, check = HEADER.unpack_from(page)
