@@ -133,7 +133,7 @@ def test_the_choice_is_told_and_kept_with_the_arms(
 
 def test_every_variant_that_comes_along_is_listed_and_loads() -> None:
     ours = variant.variants(PATCHES)
-    assert {"sketch", "upstream-5.18"} <= {each.name for each in ours}
+    assert {"sketch", "corrected"} <= {each.name for each in ours}
     names = list(catalogue.table("patches").columns[0].cells)
     for each in ours:
         assert each.name in names
