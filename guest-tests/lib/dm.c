@@ -43,6 +43,7 @@ static int dm_call(unsigned long command, const char *name, uint32_t flags,
 	head->data_size = sizeof(*rq);
 	head->data_start = offsetof(struct dm_request, target);
 	head->flags = flags;
+	head->dev = 0;			/* the name alone says which */
 	strncpy(head->name, name, sizeof(made) - 1);
 	return ioctl(control, command, head);
 }
