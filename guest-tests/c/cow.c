@@ -3,141 +3,12 @@
  * Copy-on-write of swapped pages in one process: is a page that nobody shares
  * reused, and is its content right either way? It shares nothing: see fork.c.
  */
-#include "guest.h"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 
-#define PAGES 960
-#define SALT 0x5a
-#define VALUE 0x1000000
-
-static uint64_t pfns[PAGES];
-
-struct counters {
-	long long reuse, alloc, in;
-};
-
-static struct counters counters_now(void)
-{
-	return (struct counters) {
-		.reuse = vmstat("pgreuse"),
-		.alloc = vmstat("pgalloc_*"),
-		.in = vmstat("pswpin"),
-	};
-}
-
-/* What the write pass cost; an old or new kernel may lack pgreuse. */
-static void measure_since(struct counters before)
-{
-	struct counters now = counters_now();
-
-	if (now.reuse >= 0)
-		measure("pgreuse", now.reuse - before.reuse, "faults");
-	measure("allocations", now.alloc - before.alloc, "pages");
-}
-
-/* Kept by their page table, and kept (mapped or not) by the swap cache. */
-static void measure_kept(const char *set)
-{
-	measure("pages_reused", (long long)count_same_pfn(set, PAGES, pfns),
-		"pages");
-	measure("swap_cache_left",
-		(long long)count_flagged(pfns, PAGES, flag_swapcache), "pages");
-}
-
-static int sets;
-
-/* A proof is printed once; a later set of the same run has to keep it. */
-static void prove_set(const char *name, size_t got, const char *what)
-{
-	if (sets == 1)
-		proof_count(name, got, PAGES, what);
-	else if (got != PAGES)
-		broken("set %d: only %zu of %d %s", sets, got, PAGES, what);
-}
-
-static char *swapped_set(void)
-{
-	char *set = map_pages(PAGES);
-
-	sets++;
-	fill(set, PAGES, SALT);
-	pfns_read(set, PAGES, pfns);
-	prove_set("swapped_out", pageout_all(set, PAGES), "pages swapped (pagemap)");
-	return set;
-}
-
-/* Swapped out, written, and still in the swap cache with their old PFNs. */
-static char *cached_set(void)
-{
-	char *set = swapped_set();
-	size_t cached;
-
-	if (!wait_written(pfns, PAGES, 10000 + (int)swap_delay_ms()))
-		broken("pages are under writeback after 10 s");
-	/* the end of the writeback put some pages into per-CPU vectors */
-	drain_all();
-	cached = count_flagged(pfns, PAGES, flag_swapcache);
-	if (!cached)
-		skip_all("on %s swap pages leave the swap cache at once",
-			 swap_kind());
-	prove_set("in_swap_cache", cached, "pages in the swap cache");
-	return set;
-}
-
-/* Swapped out and freed: the next access must read the device. */
-static char *freed_set(void)
-{
-	char *set = swapped_set();
-	size_t cached = count_flagged(pfns, PAGES, flag_swapcache);
-
-	if (cached == PAGES)
-		skip_all("on %s swap pages stay in the swap cache", swap_kind());
-	proof("freed", !cached, "%zu pages still in the swap cache", cached);
-	return set;
-}
-
-/* Reclaim may rightly have kept it back: nothing to expect on the device. */
-static bool flag_dirty_in_cache(uint64_t flags)
-{
-	return flag_swapcache(flags) && flag_dirty(flags);
-}
-
-static size_t wrong_on_device(const char *set)
-{
-	static char buf[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
-	static struct page_state state[PAGES];
-	size_t wrong = 0, compared = 0;
-
-	pagemap_read(set, PAGES, state);
-	for (size_t i = 0; i < PAGES; i++) {
-		if (!state[i].swapped || flag_dirty_in_cache(page_flags(pfns[i])))
-			continue;
-		compared++;
-		wrong += device_read(state[i].slot, buf) != PAGE_SIZE ||
-			 !page_is_marked(buf, i, SALT, VALUE);
-	}
-	proof("on_device", compared > PAGES / 2,
-	      "%zu of %d pages compared with their slot", compared, PAGES);
-	return wrong;
-}
-
-/* The last write must also be what a second trip through swap brings back:
- * a stale slot may hide behind a swap cache page until reclaim drops that. */
-static void judge_written(char *set)
-{
-	size_t on_device, in_memory;
-
-	verdict_data(check_marked(set, PAGES, SALT, VALUE), PAGES);
-	pfns_read(set, PAGES, pfns);
-	proof_count("swapped_again", pageout_all(set, PAGES), PAGES,
-		    "written pages swapped once more");
-	if (!wait_written(pfns, PAGES, 10000 + (int)swap_delay_ms()))
-		broken("pages are under writeback after 10 s");
-	on_device = wrong_on_device(set);
-	in_memory = check_marked(set, PAGES, SALT, VALUE);
-	verdict("survives_swap", !on_device && !in_memory,
-		"of %d written pages %zu are stale on the device, %zu in memory",
-		PAGES, on_device, in_memory);
-}
+#include "swapset.h"
 
 static void wr_hit(void)
 {
@@ -147,7 +18,7 @@ static void wr_hit(void)
 	plan(2);
 	set = cached_set();
 	before = counters_now();
-	mark(set, PAGES, VALUE);
+	mark(set, SET_PAGES, SET_VALUE);
 	measure_since(before);
 	measure_kept(set);
 	judge_written(set);
@@ -161,18 +32,17 @@ static void wr_sync(void)
 	plan(2);
 	set = freed_set();
 	before = counters_now();
-	mark(set, PAGES, VALUE);
+	mark(set, SET_PAGES, SET_VALUE);
 	measure_since(before);
-	proof_count("swapped_in", (size_t)(vmstat("pswpin") - before.in), PAGES,
-		    "pages read from swap (pswpin)");
+	prove_swapped_in(before);
 	judge_written(set);
 }
 
 static void read_write_each(char *set)
 {
-	for (size_t i = 0; i < PAGES; i++) {
+	for (size_t i = 0; i < SET_PAGES; i++) {
 		touch_read(set + i * PAGE_SIZE, 1);
-		mark_part(set, i, 1, VALUE);
+		mark_part(set, i, 1, SET_VALUE);
 	}
 }
 
@@ -188,7 +58,7 @@ static void rd_wr_cached(void)
 	read_write_each(set);
 	measure_since(before);
 	measure_kept(set);
-	unmap_pages(set, PAGES);
+	unmap_pages(set, SET_PAGES);
 	measure("slots_left", swap_used() - used, "slots");
 	/* a second set, because the judging swaps out what is to be measured */
 	set = cached_set();
@@ -204,17 +74,67 @@ static void rd_drain_wr_sync(void)
 	plan(2);
 	set = freed_set();
 	before = counters_now();
-	touch_read(set, PAGES);
-	proof_count("swapped_in", (size_t)(vmstat("pswpin") - before.in), PAGES,
-		    "pages read from swap (pswpin)");
+	touch_read(set, SET_PAGES);
+	prove_swapped_in(before);
 	/* a page fresh from swap sits in a per-CPU vector, which counts as a user */
 	drain_all();
-	pfns_read(set, PAGES, pfns);
+	pfns_read(set, SET_PAGES, set_pfns);
 	before = counters_now();
-	mark(set, PAGES, VALUE);
+	mark(set, SET_PAGES, SET_VALUE);
 	measure_since(before);
-	measure("pages_reused", (long long)count_same_pfn(set, PAGES, pfns),
+	measure("pages_reused", (long long)count_same_pfn(set, SET_PAGES, set_pfns),
 		"pages");
+	judge_written(set);
+}
+
+static void wr_miss(const char *page_cluster)
+{
+	struct counters before;
+	long long ahead;
+	char *set;
+
+	plan(2);
+	knob_set("/proc/sys/vm/page-cluster", page_cluster);
+	set = dropped_set();
+	ahead = vmstat("swap_ra");
+	if (ahead < 0)
+		skip_all("this kernel does not count readahead");
+	before = counters_now();
+	mark(set, SET_PAGES, SET_VALUE);
+	measure_since(before);
+	ahead = vmstat("swap_ra") - ahead;
+	prove_swapped_in(before);
+	proof("readahead", *page_cluster == '0' ? !ahead : ahead > SET_PAGES / 2,
+	      "%lld of %d pages read ahead of their fault", ahead, SET_PAGES);
+	judge_written(set);
+}
+
+static void wr_miss_single(void)
+{
+	wr_miss("0");
+}
+
+static void wr_miss_cluster(void)
+{
+	wr_miss("3");
+}
+
+static void mlock_onfault(void)
+{
+	struct counters before;
+	char *set;
+
+	plan(2);
+	set = cached_set();
+	if (mlock2(set, SET_PAGES * PAGE_SIZE, MLOCK_ONFAULT))
+		skip_all("MLOCK_ONFAULT: %s", strerror(errno));
+	before = counters_now();
+	read_write_each(set);
+	measure_since(before);
+	measure_kept(set);
+	/* locked pages do not go out again */
+	if (munlock(set, SET_PAGES * PAGE_SIZE))
+		broken("munlock: %s", strerror(errno));
 	judge_written(set);
 }
 
@@ -227,6 +147,12 @@ static const struct guest_case cases[] = {
 	{ "rd_wr_cached", rd_wr_cached },
 	/* a reuse test that counts one reference too many on a plain page */
 	{ "rd_drain_wr_sync", rd_drain_wr_sync },
+	/* a write fault that reads one page through the swap cache, and copies it */
+	{ "wr_miss_single", wr_miss_single },
+	/* a write fault on a page that readahead brought, mapped wrong or copied */
+	{ "wr_miss_cluster", wr_miss_cluster },
+	/* a locked page that keeps its place in the swap cache, and is copied */
+	{ "mlock_onfault", mlock_onfault },
 	{ },
 };
 

@@ -16,7 +16,7 @@
 #define SALT 0x6b
 #define SECRET 0x5ec2e7
 
-enum order { NO_SWAP, SWAP_FORK, FORK_SWAP };
+enum order { NO_SWAP, SWAP_FORK, SWAP_READ_FORK, FORK_SWAP };
 
 /* What the child tells, in memory shared with the parent. */
 struct told {
@@ -92,8 +92,10 @@ static void attempt_once(enum order order, struct score *s)
 	pid_t pid;
 
 	fill(a.page, 1, SALT);
-	if (order == SWAP_FORK)
+	if (order == SWAP_FORK || order == SWAP_READ_FORK)
 		s->swapped += out_and_written(a.page);
+	if (order == SWAP_READ_FORK)
+		touch_read(a.page, 1);
 	if (!child_holds(&a, &pid))
 		broken("the child's vmsplice failed");
 	if (order == FORK_SWAP)
@@ -135,6 +137,11 @@ static void leak_swap_fork(void)
 	leak(SWAP_FORK);
 }
 
+static void leak_read_first(void)
+{
+	leak(SWAP_READ_FORK);
+}
+
 static void leak_fork_swap(void)
 {
 	leak(FORK_SWAP);
@@ -148,6 +155,8 @@ static void leak_base(void)
 static const struct guest_case cases[] = {
 	/* reuse that sees map and swap counts only: the pipe's reference is in neither */
 	{ "leak_swap_fork", leak_swap_fork },
+	/* the same at the write-protect fault: a read fault had mapped the page */
+	{ "leak_read_first", leak_read_first },
 	/* the same, where reclaim had to leave the held page in the swap cache */
 	{ "leak_fork_swap", leak_fork_swap },
 	/* CVE-2020-29374 itself: do_wp_page believing the mapcount */

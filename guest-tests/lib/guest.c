@@ -23,6 +23,7 @@
 
 #define MAX_KNOBS 16
 #define MAX_CHILDREN 256
+#define MAX_UNDOS 4
 #define KNOB_TEXT 256
 #define EXIT_FAIL 1
 #define EXIT_USAGE 2
@@ -37,6 +38,8 @@ struct knob {
 static struct knob knobs[MAX_KNOBS];
 static int nr_knobs;
 static pid_t children[MAX_CHILDREN];
+static void (*undos[MAX_UNDOS])(void);
+static int nr_undos;
 static char memcg[64];
 static pid_t owner;
 static int planned, given, failed;
@@ -80,6 +83,9 @@ static void restore(void)
 	/* a forked child inherits this list, but the knobs are not its own */
 	if (getpid() != owner)
 		return;
+	/* first: no child dies that waits for I/O which somebody holds */
+	for (int i = nr_undos; i > 0; i--)
+		undos[i - 1]();
 	kill_children();
 	leave_memcg();
 	while (nr_knobs > 0) {
@@ -315,6 +321,16 @@ void knob_set(const char *path, const char *value)
 	nr_knobs++;
 	if (!write_file(path, value, strlen(value)))
 		broken("%s does not take %s: %s", path, value, strerror(errno));
+}
+
+void at_restore(void (*undo)(void))
+{
+	for (int i = 0; i < nr_undos; i++)
+		if (undos[i] == undo)
+			return;
+	if (nr_undos == MAX_UNDOS)
+		broken("more than %d ways to undo", MAX_UNDOS);
+	undos[nr_undos++] = undo;
 }
 
 static void enter_memcg(void)

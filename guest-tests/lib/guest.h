@@ -149,6 +149,10 @@ void knob_set(const char *path, const char *value);
 void in_memcg(const char *knob, const char *value);
 const char *memcg_path(void);
 
+/* Have undo() called first of all when the state is restored. It is
+ * async-signal-safe, and may be called again when nothing is left to undo. */
+void at_restore(void (*undo)(void));
+
 /* Fork a child that runs fn(arg) and _exit()s with its return value. It dies
  * with us, and is killed and reaped at exit if reap() was not called. It must
  * not print verdicts nor call broken() or skip_all(): it returns a value. */
