@@ -214,7 +214,8 @@ static void ksm_unmerge_swapin(void)
 /*
  * Pages out what one view holds, so that it is in the swap cache and mapped:
  * read back or, where writeback takes its time, written while it lasts, which
- * leaves the slot's content behind. Returns the pages that came as far.
+ * leaves the page there with a writable mapping. What is written then is
+ * nowhere else. Returns the pages that came as far.
  */
 static size_t cache_view(unsigned char *view, uint64_t *pfns)
 {
@@ -223,12 +224,15 @@ static size_t cache_view(unsigned char *view, uint64_t *pfns)
 	pfns_read(view, PAGES, pfns);
 	out = pageout(view, PAGES);
 	if (swap_delay_ms())
-		mark(view, PAGES, MARK);
+		mark(view, PAGES, FIRST_MARK);
 	else
 		out = pageout_all(view, PAGES);
 	if (!wait_written(pfns, PAGES, 10000 + (int)swap_delay_ms()))
 		broken("pages are under writeback after 10 s");
-	touch_read(view, PAGES);
+	if (swap_delay_ms())
+		mark(view, PAGES, MARK);
+	else
+		touch_read(view, PAGES);
 	drain_all();
 	pfns_read(view, PAGES, pfns);
 	return out;
