@@ -223,6 +223,8 @@ static size_t cache_view(unsigned char *view, uint64_t *pfns)
 
 	pfns_read(view, PAGES, pfns);
 	out = pageout(view, PAGES);
+	/* the last few that reclaim kept are in a per-CPU vector otherwise */
+	drain_all();
 	if (swap_delay_ms())
 		mark(view, PAGES, FIRST_MARK);
 	else
