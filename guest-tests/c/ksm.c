@@ -13,9 +13,11 @@
 
 #define KSM "/sys/kernel/mm/ksm/"
 #define PAGES 64
-/* The low bytes, which differ by page, come first in memory: KSM keeps its
+/*
+ * The low bytes, which differ by page, come first in memory: KSM keeps its
  * tree in the order of contents, and marking a page does not change its place
- * there. A page changed behind KSM's back is still found. */
+ * there. A page changed behind KSM's back is still found.
+ */
 #define FIRST_MARK 0x4d52000000000000ULL
 #define MARK 0x4d53000000000000ULL
 #define OTHER_MARK 0x4d54000000000000ULL
@@ -103,8 +105,10 @@ static void last_sharer_writes(struct twins *t)
 	mark(t->b, PAGES, MARK);
 	measure("last_sharer_reused", count_same_pfn(t->b, PAGES, t->pfn), "pages");
 
-	/* A page written in place is still in KSM's tree, under its new content:
-	 * who joins now is given the page that its owner can write to */
+	/*
+	 * A page written in place is still in KSM's tree, under its new content:
+	 * who joins now is given the page that its owner can write to
+	 */
 	late = map_mergeable(MARK);
 	prove_merged("late_merged", t->b, late);
 	mark(t->b, PAGES, OTHER_MARK);
@@ -131,20 +135,13 @@ static void ksm_wr(void)
 	last_sharer_writes(&t);
 }
 
-/*
- * MADV_PAGEOUT passes over pages with more than one mapping. The memory
- * cgroup's limit does not, and a limit of nothing leaves nothing.
- */
+/* Returns how many of both views' mappings are out. */
 static size_t reclaim_shared(struct twins *t)
 {
 	size_t out = 0;
 
 	for (int round = 0; round < 8 && out < 2 * PAGES; round++) {
-		drain_all();
-		/* Reclaim happens in the write. Lifted again at once: above
-		 * memory.high every return from the kernel is made to wait */
-		in_memcg("memory.high", "0");
-		in_memcg("memory.high", "max");
+		memcg_reclaim();
 		out = count_swapped(t->a, PAGES) + count_swapped(t->b, PAGES);
 	}
 	return out;
@@ -177,11 +174,119 @@ static void ksm_swap_wr(void)
 		wrong, PAGES);
 }
 
+/* Pages that both views have in one frame, KSM's or not. */
+static size_t count_common(struct twins *t)
+{
+	pfns_read(t->a, PAGES, t->pfn);
+	return count_same_pfn(t->b, PAGES, t->pfn);
+}
+
+/* What was one page must come back as two when merging is being undone. */
+static void ksm_unmerge_swapin(void)
+{
+	size_t common, wrong;
+	struct twins t;
+	long long in;
+
+	plan(2);
+	if (swap_is("none"))
+		skip_all("needs swap");
+	in_memcg(NULL, NULL);
+	knob_set("/proc/sys/vm/page-cluster", "0");
+	twins_merge(&t);
+	proof_count("swapped_out", reclaim_shared(&t), 2 * PAGES, "mappings");
+	knob_set(KSM "run", "2");
+	in = vmstat("pswpin");
+	touch_read(t.a, PAGES);
+	touch_read(t.b, PAGES);
+	measure("swap_ins", vmstat("pswpin") - in, "pages");
+	common = count_common(&t);
+	verdict("unmerged", !common, "%zu of %d pages are still one in both views",
+		common, PAGES);
+	mark(t.a, PAGES, MARK);
+	/* A page whose reverse map knows only one of its places stays in memory */
+	measure("out_again", (long long)reclaim_shared(&t), "mappings");
+	wrong = check_marked(t.a, PAGES, 'K', MARK) +
+		check_marked(t.b, PAGES, 'K', FIRST_MARK);
+	verdict_data(wrong, 2 * PAGES);
+}
+
+/*
+ * Pages out what one view holds, so that it is in the swap cache and mapped:
+ * read back or, where writeback takes its time, written while it lasts, which
+ * leaves the page there with a writable mapping. What is written then is
+ * nowhere else. Returns the pages that came as far.
+ */
+static size_t cache_view(unsigned char *view, uint64_t *pfns)
+{
+	size_t out;
+
+	pfns_read(view, PAGES, pfns);
+	out = pageout(view, PAGES);
+	/* the last few that reclaim kept are in a per-CPU vector otherwise */
+	drain_all();
+	if (swap_delay_ms())
+		mark(view, PAGES, FIRST_MARK);
+	else
+		out = pageout_all(view, PAGES);
+	if (!wait_written(pfns, PAGES, 10000 + (int)swap_delay_ms()))
+		broken("pages are under writeback after 10 s");
+	if (swap_delay_ms())
+		mark(view, PAGES, MARK);
+	else
+		touch_read(view, PAGES);
+	drain_all();
+	pfns_read(view, PAGES, pfns);
+	return out;
+}
+
+static void ksm_merge_cached(void)
+{
+	uint64_t first = swap_delay_ms() ? MARK : FIRST_MARK;
+	static uint64_t pfns[2 * PAGES];
+	struct twins t;
+	size_t n;
+
+	plan(2);
+	if (swap_is("none"))
+		skip_all("needs swap");
+	in_memcg(NULL, NULL);
+	knob_set("/proc/sys/vm/page-cluster", "0");
+	t.a = map_mergeable(FIRST_MARK);
+	t.b = map_mergeable(FIRST_MARK);
+	n = cache_view(t.a, pfns) + cache_view(t.b, pfns + PAGES);
+	proof_count("swapped_out", n, 2 * PAGES, "pages swapped (pagemap)");
+	n = count_flagged(pfns, 2 * PAGES, flag_swapcache);
+	if (!n)
+		skip_all("on %s swap pages leave the swap cache at once", swap_kind());
+	proof_count("in_swap_cache", n, 2 * PAGES, "pages mapped and in the swap cache");
+	ksm_start();
+	prove_merged("merged", t.a, t.b);
+	knob_set(KSM "run", "0");
+	/* half of the frames are merged into the others and ought to be free */
+	measure("cache_left", (long long)count_flagged(pfns, 2 * PAGES, flag_swapcache),
+		"pages");
+	mark(t.b, PAGES, OTHER_MARK);
+	n = check_marked(t.a, PAGES, 'K', first) +
+	    check_marked(t.b, PAGES, 'K', OTHER_MARK);
+	verdict("sharer_intact", !n,
+		"%zu of %d pages are not as their owner left them", n, 2 * PAGES);
+	proof_count("swapped_again", reclaim_shared(&t), 2 * PAGES, "mappings");
+	n = check_marked(t.a, PAGES, 'K', first) +
+	    check_marked(t.b, PAGES, 'K', OTHER_MARK);
+	verdict("survives_swap", !n,
+		"%zu of %d pages are not what went to swap", n, 2 * PAGES);
+}
+
 static const struct guest_case cases[] = {
 	/* a KSM page with one mapping left is written in place */
 	{ "ksm_wr", ksm_wr },
 	/* a shared slot's page is reused although another still needs the slot */
 	{ "ksm_swap_wr", ksm_swap_wr },
+	/* one page comes back for two owners although merging is being undone */
+	{ "ksm_unmerge_swapin", ksm_unmerge_swapin },
+	/* a page merged in the swap cache is taken for a copy of its slot */
+	{ "ksm_merge_cached", ksm_merge_cached },
 	{ NULL, NULL }
 };
 

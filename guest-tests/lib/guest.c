@@ -370,6 +370,15 @@ const char *memcg_path(void)
 	return memcg;
 }
 
+void memcg_reclaim(void)
+{
+	drain_all();
+	/* Reclaim happens in the write. Lifted again at once: above memory.high
+	 * every return from the kernel is made to wait */
+	in_memcg("memory.high", "0");
+	in_memcg("memory.high", "max");
+}
+
 /* ---- children ------------------------------------------------------------ */
 
 static pid_t *child_slot(pid_t pid)

@@ -148,6 +148,9 @@ void knob_set(const char *path, const char *value);
  * write @value into its file @knob ("memory.high"); @knob may be NULL. */
 void in_memcg(const char *knob, const char *value);
 const char *memcg_path(void);
+/* Reclaim all that the group holds, also pages with several mappings, which
+ * MADV_PAGEOUT passes over. It may take several rounds. */
+void memcg_reclaim(void);
 
 /* Have undo() called first of all when the state is restored. It is
  * async-signal-safe, and may be called again when nothing is left to undo. */
