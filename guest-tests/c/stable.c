@@ -45,36 +45,64 @@ static void judge(const struct flight *f)
 	verdict_data(flight_wrong(f), FLIGHT_PAGES);
 }
 
-static void st_wr(void)
+static void write_aloft(struct flight *f)
 {
-	struct flight f;
-
 	plan(2);
 	need_stable_writes();
-	flight_start(&f, 'A');
-	flight_write(&f, 0, FLIGHT_PAGES, 'B');
-	flight_prove_aloft(&f, "written_in_flight");
-	measure("pages_reused", flight_reused(&f, 0, FLIGHT_PAGES), "pages");
-	flight_land(&f);
-	judge(&f);
+	flight_start(f, 'A');
+	if (f->undrained)
+		flight_prove_undrained(f);
+	flight_write(f, 0, FLIGHT_PAGES, 'B');
+	flight_prove_aloft(f, "written_in_flight");
+	measure("pages_reused", flight_reused(f, 0, FLIGHT_PAGES), "pages");
+	flight_land(f);
+	judge(f);
+}
+
+static void st_wr(void)
+{
+	struct flight f = { 0 };
+
+	write_aloft(&f);
+}
+
+static void st_wr_undrained(void)
+{
+	struct flight f = { .undrained = true };
+
+	write_aloft(&f);
+}
+
+static void read_write_aloft(struct flight *f)
+{
+	plan(2);
+	need_stable_writes();
+	flight_start(f, 'A');
+	touch_read(f->base, FLIGHT_PAGES);
+	if (f->undrained)
+		flight_prove_undrained(f);
+	flight_write(f, 0, FLIGHT_HALF, 'B');
+	flight_prove_aloft(f, "written_in_flight");
+	measure("reused_in_flight", flight_reused(f, 0, FLIGHT_HALF), "pages");
+	flight_land(f);
+	/* The device is done with these: now reuse breaks no promise */
+	flight_write(f, FLIGHT_HALF, FLIGHT_HALF, 'C');
+	measure("reused_landed", flight_reused(f, FLIGHT_HALF, FLIGHT_HALF), "pages");
+	judge(f);
 }
 
 static void st_rd_wr(void)
 {
-	struct flight f;
+	struct flight f = { 0 };
 
-	plan(2);
-	need_stable_writes();
-	flight_start(&f, 'A');
-	touch_read(f.base, FLIGHT_PAGES);
-	flight_write(&f, 0, FLIGHT_HALF, 'B');
-	flight_prove_aloft(&f, "written_in_flight");
-	measure("reused_in_flight", flight_reused(&f, 0, FLIGHT_HALF), "pages");
-	flight_land(&f);
-	/* The device is done with these: now reuse breaks no promise */
-	flight_write(&f, FLIGHT_HALF, FLIGHT_HALF, 'C');
-	measure("reused_landed", flight_reused(&f, FLIGHT_HALF, FLIGHT_HALF), "pages");
-	judge(&f);
+	read_write_aloft(&f);
+}
+
+static void st_rd_wr_undrained(void)
+{
+	struct flight f = { .undrained = true };
+
+	read_write_aloft(&f);
 }
 
 /* A huge page in flight: its slots, and how many of them no longer hold 'A'. */
@@ -124,8 +152,11 @@ static void st_thp(void)
 static const struct guest_case cases[] = {
 	/* the swap-in fault reuses a page under writeback to stable swap */
 	{ "st_wr", st_wr },
+	/* the same while vectors hold some of the pages: a drain in the fault, or a copy */
+	{ "st_wr_undrained", st_wr_undrained },
 	/* the write-protect fault after a read fault does */
 	{ "st_rd_wr", st_rd_wr },
+	{ "st_rd_wr_undrained", st_rd_wr_undrained },
 	/* a part of a huge page under writeback is taken for a page of its own */
 	{ "st_thp", st_thp },
 	{ NULL, NULL }

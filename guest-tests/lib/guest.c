@@ -43,6 +43,7 @@ static int nr_undos;
 static char memcg[64];
 static pid_t owner;
 static int planned, given, failed;
+static const char *argument;
 
 /* ---- restoring: async-signal-safe, so that SIGTERM restores too ---------- */
 
@@ -157,9 +158,9 @@ void measure(const char *name, long long value, const char *unit)
 	printf("# measure: %s %lld %s\n", name, value, unit);
 }
 
-void tries(const char *name, int tried, int lost)
+void tries(const char *name, long tried, long lost)
 {
-	printf("# tries: %s %d failed %d\n", name, tried, lost);
+	printf("# tries: %s %ld failed %ld\n", name, tried, lost);
 }
 
 void verdict(const char *name, bool ok, const char *fmt, ...)
@@ -253,9 +254,10 @@ int guest_main(int argc, char **argv, const struct guest_case *cases)
 		fputs("Refusing to run: this is not a twinboot guest.\n", stderr);
 		return EXIT_USAGE;
 	}
-	for (; argc == 2 && cases->name; cases++) {
+	for (; (argc == 2 || argc == 3) && cases->name; cases++) {
 		if (strcmp(cases->name, argv[1]))
 			continue;
+		argument = argv[2];
 		setvbuf(stdout, NULL, _IOLBF, 0);
 		restore_at_any_end();
 		pin_cpu(0);
@@ -263,8 +265,14 @@ int guest_main(int argc, char **argv, const struct guest_case *cases)
 		cases->run();
 		return finish();
 	}
-	fputs("Usage: give the name of one case of this group.\n", stderr);
+	fputs("Usage: give the name of one case of this group, and a number if it takes one.\n",
+	      stderr);
 	return EXIT_USAGE;
+}
+
+long case_number(long otherwise)
+{
+	return argument ? strtol(argument, NULL, 10) : otherwise;
 }
 
 const char *swap_kind(void)

@@ -26,6 +26,8 @@ struct guest_case {
 
 /* @cases ends with a row whose name is NULL. Refuses to run outside a guest. */
 int guest_main(int argc, char **argv, const struct guest_case *cases);
+/* What the row's program line says after the name of the case. */
+long case_number(long otherwise);
 
 void pin_cpu(int cpu);
 
@@ -43,7 +45,7 @@ void proof(const char *name, bool ok, const char *fmt, ...) PRINTF(3, 4);
 /* The usual proof: all of @want things happened. */
 void proof_count(const char *name, size_t got, size_t want, const char *what);
 void measure(const char *name, long long value, const char *unit);
-void tries(const char *name, int tried, int failed);
+void tries(const char *name, long tried, long failed);
 void verdict(const char *name, bool ok, const char *fmt, ...) PRINTF(3, 4);
 void verdict_skip(const char *name, const char *fmt, ...) PRINTF(2, 3);
 /* The invariant data_intact: no page may differ from what was last written. */

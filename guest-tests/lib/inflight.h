@@ -17,6 +17,7 @@
 #define LAND_MS 10000
 
 struct flight {
+	bool undrained;			/* leave pages in the per-CPU vectors */
 	unsigned char *base;
 	uint64_t pfn[FLIGHT_PAGES];	/* frames that the device reads from */
 	uint64_t slot[FLIGHT_PAGES];	/* where they go on the device */
@@ -58,6 +59,31 @@ static inline size_t flight_wrong(const struct flight *f)
 	return wrong;
 }
 
+/*
+ * Reclaim puts what it keeps back through the per-CPU vectors, and the end of
+ * writeback moves pages through those of whichever CPU it ran on. The last few
+ * stay there, with a reference more than the others.
+ */
+static inline void flight_drain(const struct flight *f)
+{
+	if (!f->undrained)
+		drain_all();
+}
+
+static inline bool flag_off_lru(uint64_t flags)
+{
+	return !flag_lru(flags);
+}
+
+/* How many frames reclaim left in a vector: those are not on the LRU yet. */
+static inline void flight_prove_undrained(const struct flight *f)
+{
+	size_t held = count_flagged(f->pfn, FLIGHT_PAGES, flag_off_lru);
+
+	proof("in_vectors", held > 0, "%zu of %d frames not on the LRU", held,
+	      FLIGHT_PAGES);
+}
+
 static inline void flight_prove_aloft(const struct flight *f, const char *name)
 {
 	proof_count(name, count_flagged(f->pfn, FLIGHT_PAGES, flag_writeback),
@@ -77,9 +103,7 @@ static inline size_t flight_depart(struct flight *f)
 	pagemap_read(f->base, FLIGHT_PAGES, state);
 	for (size_t i = 0; i < FLIGHT_PAGES; i++)
 		f->slot[i] = state[i].slot;
-	/* Reclaim puts what it keeps back through the per-CPU vectors, and the
-	 * last few would stay there with a reference more than the others */
-	drain_all();
+	flight_drain(f);
 	return out;
 }
 
@@ -103,9 +127,7 @@ static inline void flight_land(const struct flight *f)
 {
 	if (!wait_written(f->pfn, FLIGHT_PAGES, LAND_MS))
 		broken("still under writeback after %d ms", LAND_MS);
-	/* The end of writeback leaves frames in the vectors of whichever CPU
-	 * it ran on; without this the counts would be a matter of luck */
-	drain_all();
+	flight_drain(f);
 }
 
 /* Slots whose content on the device is not what left. */
