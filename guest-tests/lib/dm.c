@@ -122,6 +122,9 @@ const char *null_disk(size_t mib)
 		broken("null_blk does not say which disk it made");
 	fclose(file);
 	snprintf(node, sizeof(node), "/dev/nullb%d", index);
+	/* from 6.1 on the disk is named after its folder (drivers/block/null_blk/main.c) */
+	if (access(node, F_OK))
+		snprintf(node, sizeof(node), "/dev/%s", strrchr(NULLB, '/') + 1);
 	return node;
 }
 
