@@ -148,7 +148,7 @@ def _guarded(work: Callable[P, None]) -> Callable[P, None]:
 @_guarded
 def run(
     source: SourceOption = DEFAULT_SOURCE,
-    patch: PatchOption = str(DEFAULT_PATCH),
+    patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     case: CaseOption = None,
@@ -277,7 +277,7 @@ def compare(
 @_guarded
 def build(
     source: SourceOption = DEFAULT_SOURCE,
-    patch: PatchOption = str(DEFAULT_PATCH),
+    patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     quiet: QuietOption = False,
@@ -297,7 +297,7 @@ def build(
 def open_shell(
     arm: Annotated[str, typer.Option(help="base or patched.")] = "patched",
     source: SourceOption = DEFAULT_SOURCE,
-    patch: PatchOption = str(DEFAULT_PATCH),
+    patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     swap: Annotated[str, typer.Option(help="The guest's swap.")] = "zram",

@@ -38,7 +38,7 @@ CASES = ROOT / "guest-tests/cases"
 FRAGMENTS = ("base", "swap", "thp", "ksm", "memcg")
 DEFAULT_SOURCE = "debian:linux-source-5.10"
 PATCHES = ROOT / "patches"
-DEFAULT_PATCH = PATCHES / "reuse-swap-page/sketch"
+DEFAULT_PATCH = "sketch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Plan:
 
     folder: Path
     source: str = DEFAULT_SOURCE
-    patch: str = str(DEFAULT_PATCH)
+    patch: str = DEFAULT_PATCH
     fragments: tuple[str, ...] = ()
     compiler: str = "gcc"
     cases: tuple[str, ...] = ()

@@ -25,8 +25,7 @@ ROUNDS = 2
 class Entry:
     """One object of the server's: what it answers with, and what changes when it does.
 
-    It is larger than its key, so the two lie in different pages: the first that a worker does to
-    an entry's page is to write, the reference count.
+    It is larger than its key, so that the two lie in different pages.
     """
 
     __slots__ = ("body", "check", "expires", "flags", "hits", "kind", "owner", "size")
