@@ -94,7 +94,7 @@ static bool cached_whole(uint64_t flags)
 static void leave_swap_cache(const struct area *a)
 {
 	for (int round = 0; round < 8; round++) {
-		if (!count_flagged(a->pfn, a->pages, cached_whole))
+		if (!count_flagged(a->pfn, a->pages, flag_swapcache))
 			break;
 		/* lifted at once: above it every return to user space waits */
 		in_memcg("memory.high", "0");
