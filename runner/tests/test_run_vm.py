@@ -34,9 +34,7 @@ EVERY_BUG = sorted(path.stem for path in (ROOT / "patches/known-bad").glob("*.pa
 SOME_BUGS = (
     "khugepaged-ignores-references",
     "ksm-reuse",
-    "never-reuse",
     "reuse-ignores-swapcount",
-    "stable-writes-ignored",
     "thp-swapin-maps-head",
 )
 KNOWN_BAD = EVERY_BUG if os.environ.get("TWINBOOT_PROVE") else SOME_BUGS
