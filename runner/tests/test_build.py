@@ -286,6 +286,8 @@ def test_a_cache_that_cannot_be_written_gets_one_sentence(
 
 
 def build_apart(request: BuildRequest, cache: Path) -> tuple[str, str, set[str]]:
+    # In the background of a script it is ignored, which runner/cli.py undoes likewise
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kernel = build.build(request, cache, LINES.append)
     return kernel.signature, host.sha256_file(kernel.image), compiled(kernel)
 
