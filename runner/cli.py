@@ -161,7 +161,7 @@ def run(
     repeats: Annotated[int, typer.Option(help="Runs of each case in each arm.")] = 2,
     confirm: Annotated[
         int, typer.Option(help="More runs for rows in doubt before a change is called; 0: none.")
-    ] = 2,
+    ] = 1,
     jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
     accel: AccelOption = "auto",
     cpus: Annotated[int, typer.Option(help="CPUs of a guest.")] = 2,

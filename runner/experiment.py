@@ -78,7 +78,7 @@ class Plan:
     machine: Machine = field(default_factory=Machine)
     seed: int = 1
     full: bool = False
-    confirm: int = 2
+    confirm: int = 1
     kselftests: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
