@@ -77,6 +77,10 @@ class Case:
     def group(self) -> str:
         return self.id.partition("/")[0]
 
+    def measure(self, name: str) -> MeasureSpec:
+        """The measure of that name, which the case must have."""
+        return next(spec for spec in self.measures if spec.name == name)
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -36,6 +36,6 @@ def _barely(row: Row, finding: Finding) -> bool:
     """A measure that moved by less than twice its tolerance, or by less than a tenth."""
     if finding.subject != "measure":
         return False
-    spec = next(spec for spec in row.case.measures if spec.name == finding.name)
+    spec = row.case.measure(finding.name)
     before, after = median(row.base.values(spec.name)), median(row.patched.values(spec.name))
     return abs(after - before) <= max(2 * spec.tolerance, BARELY * max(abs(before), abs(after)))

@@ -25,9 +25,14 @@ def mail_reply(comparison: Comparison, command: str) -> str:
     worse = [line for line in changes if line.change in REGRESSIONS]
     unclear = [line for line in changes if line.change in OPEN]
     better = [line for line in changes if line not in worse and line not in unclear]
-    for title, group in (("Worse", worse), ("Not clear", unclear), ("Better", better)):
+    groups = (
+        ("Worse with the patch:", worse),
+        ("Not clear:", unclear),
+        ("Better with the patch:", better),
+    )
+    for title, group in groups:
         if group:
-            lines += [f"{title} with the patch:" if title != "Not clear" else f"{title}:", ""]
+            lines += [title, ""]
             for change in group:
                 lines += [*_item(change), ""]
     lines += ["What was run:", ""]

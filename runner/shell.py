@@ -40,7 +40,8 @@ def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
     """
     if arm not in ("base", "patched"):
         raise UserError(f"--arm is {arm!r}; choose base or patched")
-    swap = swap_named(plan.swaps[0]).slowed(burden(plan).slowness)
+    scale = burden(plan).slowness
+    swap = swap_named(plan.swaps[0]).slowed(scale)
     cache = host.cache_dir()
     arms = build_arms(plan, cache, progress)
     kernel = arms.base if arm == "base" else arms.patched
@@ -48,7 +49,6 @@ def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
     machine = choose_machine(plan, kernel, root, cache, progress)
     folder = Path(tempfile.mkdtemp(dir=cache, prefix="shell-"))
     keep = False
-    scale = burden(plan).slowness
     mib = swap.mib if swap.needs_disk else 0
     boot = Boot(
         kernel.image, root.path, machine, folder, BOOT_DEADLINE_S * scale, swap_disk_mib=mib

@@ -62,7 +62,7 @@ def _same_part(one: Row, other: Row, finding: Finding) -> bool:
     if finding.subject == "invariant" and finding.change in (Change.FIXED, Change.REGRESSED):
         return True
     if finding.subject == "measure":
-        spec = next(spec for spec in one.case.measures if spec.name == finding.name)
+        spec = one.case.measure(finding.name)
         return all(
             _close(mine.values(spec.name), theirs.values(spec.name), spec.tolerance)
             for mine, theirs in ((one.base, other.base), (one.patched, other.patched))
@@ -267,7 +267,7 @@ def _runs_tally(checks: Sequence[Checked]) -> tuple[int, int, str]:
 
 
 def _measure_sentence(row: Row, finding: Finding) -> str:
-    spec = next(spec for spec in row.case.measures if spec.name == finding.name)
+    spec = row.case.measure(finding.name)
     base, patched = row.base.values(spec.name), row.patched.values(spec.name)
     return f"{spec.says}: {span(base)} on base, {span(patched)} with the patch"
 
