@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runner import accel, case, evidence, foreign, host, matrix, rootfs, source, variant
 from runner.build import BuildRequest, Kernel, build
@@ -149,15 +150,39 @@ def compare_saved(folder: Path) -> Comparison:
 def command_of(folder: Path) -> str:
     """The command line that makes the run in `folder` again, from the plan that it began with."""
     try:
-        plan = json.loads((folder / "plan.json").read_bytes())
-        words = ["twinboot", "run", "--source", plan["source"], "--patch", plan["patch"]]
-        for option, key in (("--kconfig", "fragments"), ("--case", "cases"), ("--swap", "swaps")):
-            words += [word for value in plan[key] for word in (option, value)]
-        words += ["--full"] if plan.get("full") else []
-        words += ["--repeats", str(plan["repeats"]), "--seed", str(plan["seed"])]
+        words = tuple(_words_of(json.loads((folder / "plan.json").read_bytes())))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
     return shlex.join(words)
+
+
+def _words_of(plan: dict[str, Any]) -> Iterator[str]:
+    """Source, patch, repeats and seed always, all else where it is not the default."""
+    yield from ("twinboot", "run", "--source", plan["source"], "--patch", plan["patch"])
+    several = {
+        "--kconfig": "fragments",
+        "--case": "cases",
+        "--swap": "swaps",
+        "--kselftest": "kselftests",
+        "--command": "commands",
+    }
+    for option, key in several.items():
+        for value in plan.get(key, ()):
+            yield from (option, value)
+    if plan.get("full"):
+        yield "--full"
+    yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
+    usual, machine = Plan(Path()), plan.get("machine", {})
+    once = (
+        ("--cc", plan.get("compiler"), usual.compiler),
+        ("--confirm", plan.get("confirm"), usual.confirm),
+        ("--accel", plan.get("accelerator"), usual.accelerator),
+        ("--cpus", machine.get("cpus"), usual.machine.cpus),
+        ("--memory", machine.get("memory_mib"), usual.machine.memory_mib),
+    )
+    for option, value, default in once:
+        if value not in (None, default):
+            yield from (option, str(value))
 
 
 def chosen_cases(plan: Plan) -> tuple[Case, ...]:

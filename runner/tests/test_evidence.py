@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from runner import evidence
 from runner.comparison import Change, Comparison, compare_transcripts
 from runner.document import document, save_document, schema
 from runner.errors import UserError
+from runner.experiment import Plan, command_of
+from runner.qemu import Machine
 from runner.tests import corpus
 from runner.tests.arms import CRASH, FAIL, REUSE, TWINS, compared, reused, run, splat
 from runner.tests.corpus import LEAK
@@ -148,3 +151,21 @@ def test_a_document_keeps_every_value_of_a_measure() -> None:
         "median": 958.0,
         "values": [958.0, 958.0],
     }
+
+
+def test_a_run_says_the_whole_command_that_makes_it_again(tmp_path: Path) -> None:
+    plan = Plan(
+        tmp_path,
+        patch="my patch.patch",
+        compiler="gcc-11",
+        cases=("gup",),
+        machine=Machine(cpus=4),
+        confirm=0,
+        commands=("vm=stress-ng --vm 1",),
+    )
+    told = json.dumps(dataclasses.asdict(plan), default=str)
+    (tmp_path / "plan.json").write_text(told)
+    assert command_of(tmp_path) == (
+        "twinboot run --source debian:linux-source-5.10 --patch 'my patch.patch' --case gup"
+        " --command 'vm=stress-ng --vm 1' --repeats 2 --seed 1 --cc gcc-11 --confirm 0 --cpus 4"
+    )
