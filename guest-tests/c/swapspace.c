@@ -276,28 +276,6 @@ static void use_full(char *set)
 	measure("allocations", vmstat("pgalloc_*") - before, "pages");
 }
 
-/* Past the swap cache, where a page is out and not waiting there to be written */
-static size_t wrong_on_device(const char *set)
-{
-	static char buf[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
-	static struct page_state state[SET];
-	size_t wrong = 0, compared = 0;
-
-	pagemap_read(set, SET, state);
-	for (size_t i = 0; i < SET; i++) {
-		uint64_t flags = page_flags(pfns[i]);
-
-		if (!state[i].swapped || (flag_swapcache(flags) && flag_dirty(flags)))
-			continue;
-		compared++;
-		wrong += device_read(state[i].slot, buf) != PAGE_SIZE ||
-			 !page_is_marked(buf, i, SALT, PARENT_VALUE);
-	}
-	proof("on_device", compared > SET / 2, "%zu of %d pages compared with their slot",
-	      compared, SET);
-	return wrong;
-}
-
 static void swap_full(void)
 {
 	char *set = map_pages(SET), *ballast = map_pages(BALLAST);
@@ -317,7 +295,7 @@ static void swap_full(void)
 	      swap_used(), SMALL);
 	verdict_data(check_marked(set, SET, SALT, PARENT_VALUE), SET);
 	set_swap_out(set, SET, "swapped_again");
-	on_device = wrong_on_device(set);
+	on_device = stale_on_device(set, SET, pfns, SALT, PARENT_VALUE);
 	verdict("survives_swap", !on_device, "%zu of %d written pages are stale on the device",
 		on_device, SET);
 	unmap_pages(ballast, BALLAST);

@@ -119,6 +119,10 @@ static inline bool flag_thp(uint64_t flags)	{ return flags >> 22 & 1; }
 /* One page of the swap device at @slot, past the page cache (O_DIRECT);
  * @buf is page aligned. Returns the bytes read. */
 size_t device_read(uint64_t slot, void *buf);
+/* Pages whose slot does not hold fill() and mark(), of those that are out; their
+ * frames were @pfns. Proves on_device: more than half of them were compared. */
+size_t stale_on_device(const void *addr, size_t pages, const uint64_t *pfns,
+		       unsigned char salt, uint64_t value);
 
 /* @name may end in '*': the sum over that prefix. -1: this kernel has none. */
 long long vmstat(const char *name);

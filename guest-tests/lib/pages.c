@@ -321,6 +321,32 @@ size_t device_read(uint64_t slot, void *buf)
 	return got < 0 ? 0 : (size_t)got;
 }
 
+/* Reclaim may rightly have kept it back: nothing to expect on the device. */
+static bool flag_dirty_in_cache(uint64_t flags)
+{
+	return flag_swapcache(flags) && flag_dirty(flags);
+}
+
+size_t stale_on_device(const void *addr, size_t pages, const uint64_t *pfns,
+		       unsigned char salt, uint64_t value)
+{
+	static char buf[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+	struct page_state *s = states(addr, pages);
+	size_t stale = 0, compared = 0;
+
+	for (size_t i = 0; i < pages; i++) {
+		if (!s[i].swapped || flag_dirty_in_cache(page_flags(pfns[i])))
+			continue;
+		compared++;
+		stale += device_read(s[i].slot, buf) != PAGE_SIZE ||
+			 !page_is_marked(buf, i, salt, value);
+	}
+	free(s);
+	proof("on_device", compared > pages / 2,
+	      "%zu of %zu pages compared with their slot", compared, pages);
+	return stale;
+}
+
 /* Sum of the numbers on the lines of @path whose name matches. */
 static long long counter(const char *path, const char *name, char end)
 {

@@ -110,31 +110,6 @@ char *dropped_set(void)
 	return set;
 }
 
-/* Reclaim may rightly have kept it back: nothing to expect on the device. */
-static bool flag_dirty_in_cache(uint64_t flags)
-{
-	return flag_swapcache(flags) && flag_dirty(flags);
-}
-
-static size_t wrong_on_device(const char *set)
-{
-	static char buf[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
-	static struct page_state state[SET_PAGES];
-	size_t wrong = 0, compared = 0;
-
-	pagemap_read(set, SET_PAGES, state);
-	for (size_t i = 0; i < SET_PAGES; i++) {
-		if (!state[i].swapped || flag_dirty_in_cache(page_flags(set_pfns[i])))
-			continue;
-		compared++;
-		wrong += device_read(state[i].slot, buf) != PAGE_SIZE ||
-			 !page_is_marked(buf, i, SET_SALT, SET_VALUE);
-	}
-	proof("on_device", compared > SET_PAGES / 2,
-	      "%zu of %d pages compared with their slot", compared, SET_PAGES);
-	return wrong;
-}
-
 void judge_written(char *set)
 {
 	size_t on_device, in_memory;
@@ -144,7 +119,7 @@ void judge_written(char *set)
 	proof_count("swapped_again", pageout_all(set, SET_PAGES), SET_PAGES,
 		    "written pages swapped once more");
 	wait_landed();
-	on_device = wrong_on_device(set);
+	on_device = stale_on_device(set, SET_PAGES, set_pfns, SET_SALT, SET_VALUE);
 	in_memory = check_marked(set, SET_PAGES, SET_SALT, SET_VALUE);
 	verdict("survives_swap", !on_device && !in_memory,
 		"of %d written pages %zu are stale on the device, %zu in memory",
