@@ -147,6 +147,16 @@ static size_t reclaim_shared(struct twins *t)
 	return out;
 }
 
+/* In a memory group, for reclaim_shared(); one slot, one read, for pswpin. */
+static void twins_merge_for_swap(struct twins *t)
+{
+	if (swap_is("none"))
+		skip_all("needs swap");
+	in_memcg(NULL, NULL);
+	knob_set("/proc/sys/vm/page-cluster", "0");
+	twins_merge(t);
+}
+
 static void ksm_swap_wr(void)
 {
 	long long in;
@@ -154,11 +164,7 @@ static void ksm_swap_wr(void)
 	size_t wrong;
 
 	plan(2);
-	if (swap_is("none"))
-		skip_all("needs swap");
-	in_memcg(NULL, NULL);
-	knob_set("/proc/sys/vm/page-cluster", "0");
-	twins_merge(&t);
+	twins_merge_for_swap(&t);
 	/* no new merging: what is shared below is shared through swap */
 	knob_set(KSM "run", "0");
 	proof_count("swapped_out", reclaim_shared(&t), 2 * PAGES, "mappings");
@@ -189,11 +195,7 @@ static void ksm_unmerge_swapin(void)
 	long long in;
 
 	plan(2);
-	if (swap_is("none"))
-		skip_all("needs swap");
-	in_memcg(NULL, NULL);
-	knob_set("/proc/sys/vm/page-cluster", "0");
-	twins_merge(&t);
+	twins_merge_for_swap(&t);
 	proof_count("swapped_out", reclaim_shared(&t), 2 * PAGES, "mappings");
 	knob_set(KSM "run", "2");
 	in = vmstat("pswpin");

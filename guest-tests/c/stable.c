@@ -49,12 +49,7 @@ static void write_aloft(struct flight *f)
 {
 	plan(2);
 	need_stable_writes();
-	flight_start(f, 'A');
-	if (f->undrained)
-		flight_prove_undrained(f);
-	flight_write(f, 0, FLIGHT_PAGES, 'B');
-	flight_prove_aloft(f, "written_in_flight");
-	measure("pages_reused", flight_reused(f, 0, FLIGHT_PAGES), "pages");
+	flight_write_aloft(f);
 	flight_land(f);
 	judge(f);
 }

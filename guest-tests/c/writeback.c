@@ -31,12 +31,7 @@ static void write_aloft(struct flight *f)
 	size_t wrong;
 
 	plan(1);
-	flight_start(f, 'A');
-	if (f->undrained)
-		flight_prove_undrained(f);
-	flight_write(f, 0, FLIGHT_PAGES, 'B');
-	flight_prove_aloft(f, "written_in_flight");
-	measure("pages_reused", flight_reused(f, 0, FLIGHT_PAGES), "pages");
+	flight_write_aloft(f);
 	wrong = flight_wrong(f);
 	flight_land(f);
 	measure("in_flight_changed", flight_changed(f), "pages");

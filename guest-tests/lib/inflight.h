@@ -151,6 +151,17 @@ static inline size_t flight_reused(const struct flight *f, size_t from, size_t n
 	return count_same_pfn(flight_page(f, from), n, f->pfn + from);
 }
 
+/* Pages out, and all of them written while the device still takes them. */
+static inline void flight_write_aloft(struct flight *f)
+{
+	flight_start(f, 'A');
+	if (f->undrained)
+		flight_prove_undrained(f);
+	flight_write(f, 0, FLIGHT_PAGES, 'B');
+	flight_prove_aloft(f, "written_in_flight");
+	measure("pages_reused", flight_reused(f, 0, FLIGHT_PAGES), "pages");
+}
+
 /*
  * Sends the pages out and reads them back from the device, not from memory.
  * The first pageout writes them, but leaves them in the swap cache; a clean
