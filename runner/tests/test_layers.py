@@ -7,7 +7,11 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-MODULES = {path.stem: path for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__init__" and "tests" not in path.parts
+}
 # Lower modules know nothing of these.
 PURE = ("ktap", "splat", "transcript", "outcome", "comparison", "qemu", "swap", "case", "wording")
 
@@ -19,14 +23,13 @@ def imports(path: Path) -> set[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
-            if node.module == "runner":
-                found |= {f"runner.{name.name}" for name in node.names}
+            if node.module.startswith("runner"):
+                found |= {f"{node.module}.{name.name}" for name in node.names}
     return found
 
 
 def ours(path: Path) -> set[str]:
-    names = {name.split(".")[1] for name in imports(path) if name.startswith("runner.")}
-    return names & set(MODULES)
+    return {name.removeprefix("runner.") for name in imports(path)} & set(MODULES)
 
 
 def test_no_module_imports_itself_through_another() -> None:
@@ -49,7 +52,16 @@ def test_the_judging_half_needs_neither_host_nor_guest() -> None:
 
 def test_only_the_command_line_knows_the_argument_parser() -> None:
     users = {name for name, path in MODULES.items() if "typer" in imports(path)}
-    assert users == {"cli"}
+    assert {name for name in users if not name.startswith("commands.")} == {"cli"}
+
+
+def test_nothing_but_the_command_line_knows_the_commands() -> None:
+    users = {
+        name
+        for name in MODULES
+        if any(each.startswith("commands.") for each in ours(MODULES[name]))
+    }
+    assert {name for name in users if not name.startswith("commands.")} == {"cli"}
 
 
 def test_every_file_says_its_licence_first() -> None:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the commands share: their common options, how they fail, and where they print."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+
+from runner.errors import TwinbootError
+
+EXIT_INTERRUPTED = 130
+PIPE_WIDTH = 240
+P = ParamSpec("P")
+
+SourceOption = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        help="debian:PACKAGE[=VERSION], dir:PATH, tar:FILE#sha256=HEX or git:PATH@REF.",
+    ),
+]
+PatchOption = Annotated[
+    str,
+    typer.Option(
+        "--patch",
+        help="A .patch, mbox, folder, quilt series or name (`twinboot list patches`); "
+        "`none` for base against base.",
+    ),
+]
+KconfigOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kconfig", help="Another fragment: a name from kconfigs/ or a file. Repeatable."
+    ),
+]
+CompilerOption = Annotated[str, typer.Option("--cc", help="The compiler for both arms.")]
+CaseOption = Annotated[
+    list[str] | None,
+    typer.Option("--case", help="Only this case or group, e.g. gup or gup/leak_base. Repeatable."),
+]
+SwapOption = Annotated[
+    list[str] | None, typer.Option("--swap", help="Only this kind of swap. Repeatable.")
+]
+KselftestOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kselftest",
+        help="A foreign test: DIR[:TEST [ARG...]][@SOURCE], below tools/testing/selftests of the "
+        "kernel's own or another source, e.g. mm:cow@debian:linux-source-6.12. Repeatable.",
+    ),
+]
+CommandOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--command",
+        help="A foreign test: NAME='PROGRAM ARG...', a program of this host judged by its exit "
+        "code. With foreign tests only those of our cases run that --case names. Repeatable.",
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Write the comparison as JSON here.")
+]
+MarkdownOption = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the report as Markdown here.")
+]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", help="Write JUnit XML here: a failure is a regression.")
+]
+KtapOption = Annotated[
+    Path | None, typer.Option("--ktap", help="Write KTAP here: `not ok` is a regression.")
+]
+MailOption = Annotated[
+    Path | None, typer.Option("--mail", help="Write a plain text reply for a mailing list here.")
+]
+AccelOption = Annotated[
+    str, typer.Option("--accel", help="auto (KVM only where a probe boot worked), kvm or tcg.")
+]
+
+
+def guarded(work: Callable[P, None]) -> Callable[P, None]:
+    """Every foreseen failure of a command is one sentence on standard error and an exit code."""
+
+    @functools.wraps(work)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            work(*args, **kwargs)
+        except TwinbootError as error:
+            print(f"twinboot: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("twinboot: interrupted; what was finished is kept", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    return run
+
+
+def console() -> Console:
+    """A file or pipe has no width: rich would fold its tables at 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`prove`: do the cases catch the kernels that are known to be bad?"""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runner import host, killreport
+from runner.commands.options import (
+    AccelOption,
+    CaseOption,
+    CommandOption,
+    CompilerOption,
+    KconfigOption,
+    KselftestOption,
+    QuietOption,
+    SourceOption,
+    SwapOption,
+    console,
+    guarded,
+)
+from runner.experiment import DEFAULT_SOURCE, Plan
+from runner.progress import Teller
+from runner.prove import ProofPlan
+from runner.prove import prove as run_proof
+
+
+@guarded
+def prove(
+    bug: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bug", help="A patch of patches/known-bad or a path; all of them if none. Repeatable."
+        ),
+    ] = None,
+    source: SourceOption = DEFAULT_SOURCE,
+    kconfig: KconfigOption = None,
+    cc: CompilerOption = "gcc",
+    case: CaseOption = None,
+    swap: SwapOption = None,
+    kselftest: KselftestOption = None,
+    command: CommandOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every case on every bug, not only those it names.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(help="Runs of each case on base.")] = 2,
+    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    accel: AccelOption = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the evidence; what it holds is not run again.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the kill table as JSON here.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the kill table as Markdown here.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Build every known-bad kernel, run the cases that must notice, and print the kill table.
+
+    Exit code 1: a bug that nothing noticed, or a claim in its message that is not met.
+    """
+    plan = Plan(
+        folder=(out or host.cache_dir() / "proofs").absolute(),
+        source=source,
+        fragments=tuple(kconfig or ()),
+        compiler=cc,
+        cases=tuple(case or ()),
+        swaps=tuple(swap or ()),
+        repeats=repeats,
+        jobs=jobs,
+        accelerator=accel,
+        full=full,
+        kselftests=tuple(kselftest or ()),
+        commands=tuple(command or ()),
+    )
+    with Teller(quiet) as tell:
+        table = run_proof(ProofPlan(plan, tuple(bug or ())), tell)
+    if json is not None:
+        host.write_atomic(json, dumps(killreport.document(table), indent=1) + "\n")
+    if markdown is not None:
+        host.write_atomic(markdown, killreport.markdown(table))
+    killreport.print_table(table, console())
+    print(f"evidence: {plan.folder}")
+    raise typer.Exit(table.exit_code)
