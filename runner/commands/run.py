@@ -32,21 +32,27 @@ from runner.commands.options import (
 )
 from runner.comparison import Comparison
 from runner.document import save_document
+from runner.errors import UserError
 from runner.experiment import (
     DEFAULT_PATCH,
     DEFAULT_SOURCE,
     Plan,
     command_of,
     compare_saved,
+    plan_of,
     run_experiment,
 )
 from runner.mailreply import mail_reply
 from runner.progress import Teller
 from runner.qemu import Machine
 
+# What may be said anew when a run is resumed; all else comes from its plan
+_OF_THE_REPORT = {"resume", "json", "markdown", "junit", "ktap", "mail", "quiet"}
+
 
 @guarded
 def run(
+    ctx: typer.Context,
     source: SourceOption = DEFAULT_SOURCE,
     patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
@@ -68,6 +74,17 @@ def run(
     memory: Annotated[int, typer.Option(help="Memory of a guest in MiB.")] = 1024,
     seed: Annotated[int, typer.Option(help="Handed to every case.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
+    shard: Annotated[
+        str, typer.Option(help="Only this part, e.g. 2/3; `twinboot merge` joins the parts.")
+    ] = "",
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Take the base's evidence from this earlier run, where it fits."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the interrupted run in this folder, whose plan is in it."),
+    ] = None,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
     junit: JunitOption = None,
@@ -76,6 +93,8 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
+    if resume:
+        _go_on(ctx, resume, Outputs(json, markdown, junit, ktap, mail), quiet)
     plan = Plan(
         folder=(out or _new_folder(patch)).absolute(),
         source=source,
@@ -93,10 +112,25 @@ def run(
         confirm=confirm,
         kselftests=tuple(kselftest or ()),
         commands=tuple(command or ()),
+        shard=shard,
+        baseline=baseline.absolute() if baseline else None,
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
-    _publish(comparison, plan.folder, Outputs(json, markdown, junit, ktap, mail))
+    publish(comparison, plan.folder, Outputs(json, markdown, junit, ktap, mail))
+
+
+def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:
+    """The rest of an interrupted run."""
+    for name in ctx.params:
+        came_from = ctx.get_parameter_source(name)
+        given = came_from is not None and came_from.name == "COMMANDLINE"
+        if given and name not in _OF_THE_REPORT:
+            raise UserError(f"--resume takes its plan from {folder}; leave --{name} out")
+    plan = plan_of(folder.absolute())
+    with Teller(quiet) as tell:
+        comparison = run_experiment(plan, tell, resumed=True)
+    publish(comparison, plan.folder, wanted)
 
 
 @guarded
@@ -109,7 +143,7 @@ def compare(
     mail: MailOption = None,
 ) -> None:
     """Judge and compare the saved evidence of a run again; nothing is booted."""
-    _publish(compare_saved(folder), folder, Outputs(json, markdown, junit, ktap, mail))
+    publish(compare_saved(folder), folder, Outputs(json, markdown, junit, ktap, mail))
 
 
 def _new_folder(patch: str) -> Path:
@@ -133,7 +167,8 @@ class Outputs:
     mail: Path | None
 
 
-def _publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
+def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
+    """Write and print the result, and end with its exit code."""
     command = command_of(folder)
     texts = (
         (report.markdown(comparison), (folder / "report.md", wanted.markdown)),
