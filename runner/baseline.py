@@ -63,9 +63,8 @@ def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
 def note(folder: Path, saved: Evidence, taken: tuple[Transcript, ...]) -> str:
     """For the report: where the base's evidence comes from."""
     return (
-        f"base: not booted, but for rows in doubt; its evidence is that of an earlier run, "
-        f"{folder.name}, made {saved.origin.when or 'at an unknown time'} on the same kind of host "
-        f"({len(taken)} boots)"
+        f"base: booted for rows in doubt only; else its evidence, {len(taken)} boots, is that of "
+        f"the earlier run {folder.name}, begun {saved.origin.when} on {saved.origin.host}"
     )
 
 

@@ -7,6 +7,7 @@ says the same whenever it is booted.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -122,6 +123,8 @@ def guests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Guests:
     monkeypatch.setattr(experiment, "choose_programs", programs)
     monkeypatch.setattr(experiment, "choose_machine", lambda *_: Machine())
     monkeypatch.setattr(host, "SLOT_POLL_S", 0.0)
+    # a busy disk takes most of the time, and nothing here survives a power failure
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
     monkeypatch.setattr(matrix, "run_trial", made.trial)
     return made
 
