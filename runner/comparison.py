@@ -29,13 +29,14 @@ class Change(enum.IntEnum):
     SAME = 0
     IMPROVED = 1
     FIXED = 2
-    UNDECIDED = 3
-    FLAKY = 4
-    WORSENED = 5
-    NEW_SPLAT = 6
-    NEW_SKIP = 7
-    LOST = 8
-    REGRESSED = 9
+    KNOWN = 3
+    UNDECIDED = 4
+    FLAKY = 5
+    WORSENED = 6
+    NEW_SPLAT = 7
+    NEW_SKIP = 8
+    LOST = 9
+    REGRESSED = 10
 
 
 REGRESSIONS = (
@@ -72,12 +73,14 @@ class Overall(enum.StrEnum):
 class Finding:
     """One change of one subject. `name` is the invariant, measure or splat signature.
 
-    Of the subject "baseline" it is what base did differently this time.
+    Of the subject "baseline" it is what base did differently this time. `known` is why a KNOWN
+    finding is accepted.
     """
 
     change: Change
     subject: Subject
     name: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,13 +41,14 @@ def headlines(rows: Sequence[Row]) -> str:
 
 def sentence(row: Row, finding: Finding) -> str:
     """One finding, without the word of its change and the name of its row."""
-    return {
+    told = {
         "run": _run_sentence,
         "invariant": _invariant_sentence,
         "measure": _measure_sentence,
         "splat": _splat_sentence,
         "baseline": _baseline_sentence,
     }[finding.subject](row, finding)
+    return f"{told} (known: {finding.known})" if finding.known else told
 
 
 def same_story(one: Row, other: Row) -> bool:
@@ -107,7 +108,7 @@ def overall_sentence(comparison: Comparison) -> str:
     unclear = _counted(counts, OPEN)
     if comparison.missing:
         unclear = "; ".join(part for part in (unclear, _missing(comparison)) if part)
-    good = _counted(counts, (Change.FIXED, Change.IMPROVED))
+    good = _counted(counts, (Change.KNOWN, Change.FIXED, Change.IMPROVED))
     same = sum(row.change is Change.SAME for row in rows)
     broken = sum(bool(row.failing_on_both) for row in rows)
     tail = [f"{same} of {len(rows)} rows unchanged"]

@@ -11,12 +11,13 @@ import typer
 from runner.commands.options import (
     JsonOption,
     JunitOption,
+    KnownOption,
     KtapOption,
     MailOption,
     MarkdownOption,
     guarded,
 )
-from runner.commands.run import Outputs, publish
+from runner.commands.run import Outputs, problems, publish
 from runner.experiment import compare_saved
 from runner.merge import merge as merge_parts
 
@@ -30,7 +31,9 @@ def merge(
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    known: KnownOption = None,
 ) -> None:
     """Join the shards of a run, and judge it as a whole; a missing shard leaves it undecided."""
+    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
     merge_parts(folders, out.absolute())
-    publish(compare_saved(out), out.absolute(), Outputs(json, markdown, junit, ktap, mail))
+    publish(compare_saved(out), out.absolute(), wanted)

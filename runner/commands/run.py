@@ -19,6 +19,7 @@ from runner.commands.options import (
     JsonOption,
     JunitOption,
     KconfigOption,
+    KnownOption,
     KselftestOption,
     KtapOption,
     MailOption,
@@ -42,12 +43,14 @@ from runner.experiment import (
     plan_of,
     run_experiment,
 )
+from runner.known import Problem, excuse
+from runner.known import load as load_known
 from runner.mailreply import mail_reply
 from runner.progress import Teller
 from runner.qemu import Machine
 
 # What may be said anew when a run is resumed; all else comes from its plan
-_OF_THE_REPORT = {"resume", "json", "markdown", "junit", "ktap", "mail", "quiet"}
+_OF_THE_REPORT = {"resume", "json", "markdown", "junit", "ktap", "mail", "known", "quiet"}
 
 
 @guarded
@@ -90,11 +93,13 @@ def run(
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    known: KnownOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
+    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
     if resume:
-        _go_on(ctx, resume, Outputs(json, markdown, junit, ktap, mail), quiet)
+        _go_on(ctx, resume, wanted, quiet)
     plan = Plan(
         folder=(out or _new_folder(patch)).absolute(),
         source=source,
@@ -117,7 +122,7 @@ def run(
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
-    publish(comparison, plan.folder, Outputs(json, markdown, junit, ktap, mail))
+    publish(comparison, plan.folder, wanted)
 
 
 def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:
@@ -141,9 +146,11 @@ def compare(
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    known: KnownOption = None,
 ) -> None:
     """Judge and compare the saved evidence of a run again; nothing is booted."""
-    publish(compare_saved(folder), folder, Outputs(json, markdown, junit, ktap, mail))
+    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
+    publish(compare_saved(folder), folder, wanted)
 
 
 def _new_folder(patch: str) -> Path:
@@ -158,17 +165,24 @@ def _new_folder(patch: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where the user wants the result, and in which formats."""
+    """Where the user wants the result, in which formats, and what it excuses."""
 
     json: Path | None
     markdown: Path | None
     junit: Path | None
     ktap: Path | None
     mail: Path | None
+    known: tuple[Problem, ...] = ()
+
+
+def problems(path: Path | None) -> tuple[Problem, ...]:
+    """The known problems in a file, read before anything is run."""
+    return load_known(path) if path else ()
 
 
 def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
     """Write and print the result, and end with its exit code."""
+    comparison = excuse(comparison, wanted.known, datetime.now(UTC).date())
     command = command_of(folder)
     texts = (
         (report.markdown(comparison), (folder / "report.md", wanted.markdown)),
