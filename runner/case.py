@@ -136,7 +136,7 @@ def _load_group(path: Path) -> tuple[Case, ...]:
 def parse(text: str, origin: str = "case table") -> tuple[Case, ...]:
     """The cases of a table's text, in its order."""
     try:
-        rows = yaml.load(text, _UniqueKeys)
+        rows = yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
         raise UserError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(rows, list) or not rows:
@@ -161,7 +161,7 @@ def by_default(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(replace(case, swaps=case.default) for case in cases if case.default)
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """A SafeLoader that refuses a key given twice, which plain YAML silently lets win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -183,7 +183,7 @@ def _case(row: object, index: int, origin: str) -> Case:
     try:
         read = _CaseRow.model_validate(dict(row))
     except ValidationError as error:
-        raise UserError(f"{where}: {_first_fault(error)}") from error
+        raise UserError(f"{where}: {first_fault(error, _CaseRow)}") from error
     return Case(
         id=read.id,
         catches=" ".join(read.catches.split()),
@@ -230,13 +230,14 @@ def _distinct(names: tuple[str, ...], what: str) -> tuple[str, ...]:
     return names
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong with a row of a YAML file, in one clause."""
     # A misspelt key is also a missing one: the misspelling says more.
     faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     fault = faults[0]
     place = ".".join(str(part) for part in fault["loc"] if part != "[key]")
     if fault["type"] == "extra_forbidden":
-        return f"there is no key `{place}`; the keys are {', '.join(_CaseRow.model_fields)}"
+        return f"there is no key `{place}`; the keys are {', '.join(model.model_fields)}"
     if fault["type"] == "missing":
         return f"the key `{place}` is missing"
     return f"`{place}` is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

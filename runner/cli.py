@@ -7,7 +7,7 @@ import signal
 
 import typer
 
-from runner.commands import household, kernels, prove, run
+from runner.commands import household, kernels, merge, prove, run
 
 app = typer.Typer(
     add_completion=False,
@@ -21,6 +21,9 @@ app.command(epilog="Example: twinboot run --patch my.patch --case gup --swap zra
 app.command(epilog="Example: twinboot prove --bug ksm-reuse --bug never-reuse")(prove.prove)
 app.command(epilog="Example: twinboot compare ~/.cache/twinboot/runs/20220113-173000-sketch")(
     run.compare
+)
+app.command(epilog="Example: twinboot merge shard-1 shard-2 shard-3 --out whole --junit whole.xml")(
+    merge.merge
 )
 app.command(epilog="Example: twinboot build --patch my.patch")(kernels.build)
 app.command("shell", epilog="Example: twinboot shell --arm patched --swap zram")(kernels.open_shell)

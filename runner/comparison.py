@@ -17,7 +17,7 @@ from runner.errors import EXIT_ALL_SKIPPED, EXIT_CLEAN, EXIT_REGRESSION, EXIT_UN
 from runner.judging import GUEST, judge_guests
 from runner.outcome import BAD, UNJUDGED, Checked, Outcome, Verdict
 from runner.splat import Splat
-from runner.transcript import Transcript
+from runner.transcript import Transcript, TrialKey
 from runner.twins import Twins
 
 CONFIDENCE = 0.95
@@ -29,13 +29,14 @@ class Change(enum.IntEnum):
     SAME = 0
     IMPROVED = 1
     FIXED = 2
-    UNDECIDED = 3
-    FLAKY = 4
-    WORSENED = 5
-    NEW_SPLAT = 6
-    NEW_SKIP = 7
-    LOST = 8
-    REGRESSED = 9
+    KNOWN = 3
+    UNDECIDED = 4
+    FLAKY = 5
+    WORSENED = 6
+    NEW_SPLAT = 7
+    NEW_SKIP = 8
+    LOST = 9
+    REGRESSED = 10
 
 
 REGRESSIONS = (
@@ -47,7 +48,7 @@ REGRESSIONS = (
 )
 OPEN = (Change.UNDECIDED, Change.FLAKY)
 
-Subject = Literal["run", "invariant", "measure", "splat"]
+Subject = Literal["run", "invariant", "measure", "splat", "baseline"]
 
 
 class Overall(enum.StrEnum):
@@ -70,11 +71,16 @@ class Overall(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One change of one subject. `name` is the invariant, measure or splat signature."""
+    """One change of one subject. `name` is the invariant, measure or splat signature.
+
+    Of the subject "baseline" it is what base did differently this time. `known` is why a KNOWN
+    finding is accepted.
+    """
 
     change: Change
     subject: Subject
     name: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +138,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The answer: every row in the order of the case table, and the word for all of them."""
+    """The answer: every row in the order of the case table, and the word for all of them.
+
+    `planned` is how many rows the run was to have, None if it does not say; `missing` are clauses
+    on what has not run yet.
+    """
 
     twins: Twins
     rows: tuple[Row, ...]
+    planned: int | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def overall(self) -> Overall:
@@ -144,8 +156,10 @@ class Comparison:
             return Overall.UNDECIDED
         if changes & set(REGRESSIONS):
             return Overall.REGRESSION
+        if self.planned == 0:
+            return Overall.CLEAN
         cases = [row for row in self.rows if row.case != GUEST]
-        if changes & set(OPEN) or not cases:
+        if changes & set(OPEN) or self.missing or not cases:
             return Overall.UNDECIDED
         if all(row.patched.verdict is Verdict.SKIP for row in cases):
             return Overall.SKIPPED
@@ -161,12 +175,11 @@ def compare_transcripts(
 ) -> Comparison:
     """Judge the evidence of both arms and compare it."""
     table = tuple(cases)
-    guests: dict[tuple[str, str, int], list[Transcript]] = {}
+    guests: dict[TrialKey, list[Transcript]] = {}
     for transcript in sorted(transcripts, key=lambda script: script.boot.part):
-        boot = transcript.boot
-        guests.setdefault((boot.arm, boot.swap, boot.repeat), []).append(transcript)
+        guests.setdefault(transcript.boot.trial, []).append(transcript)
     judged: dict[str, list[Outcome]] = {"base": [], "patched": []}
-    for (arm, _, _), parts in sorted(guests.items()):
+    for (arm, *_), parts in sorted(guests.items()):
         judged[arm] += judge_guests(parts, table)
     return compare(table, judged["base"], judged["patched"], twins)
 

@@ -11,6 +11,7 @@ from statistics import median
 from runner.case import Case
 from runner.comparison import Change, Comparison, Finding, Row
 from runner.judging import GUEST
+from runner.outcome import Verdict
 
 # What fails a gate, and what chance may have made of a few runs
 GRAVE = (Change.FLAKY, Change.NEW_SPLAT, Change.NEW_SKIP, Change.LOST, Change.REGRESSED)
@@ -24,6 +25,27 @@ def rows_in_doubt(comparison: Comparison) -> dict[str, tuple[Case, ...]]:
         if row.case != GUEST and _doubtful(row):
             again[row.swap] = (*again.get(row.swap, ()), row.case)
     return again
+
+
+def rows_on_trust(comparison: Comparison) -> dict[str, tuple[Case, ...]]:
+    """The same where base was not booted beside the patch: a change of the host may look like one.
+
+    Every finding is looked at then, good ones too, and whatever did not pass on base. If only the
+    guest itself changed, any of its cases has to boot it again.
+    """
+    again: dict[str, tuple[Case, ...]] = {}
+    for row in comparison.rows:
+        if row.case != GUEST and _on_trust(row):
+            again[row.swap] = (*again.get(row.swap, ()), row.case)
+    for row in comparison.rows:
+        odd = [each.swap for each in comparison.rows if each.case == GUEST and _on_trust(each)]
+        if row.case != GUEST and row.swap in odd:
+            again.setdefault(row.swap, (row.case,))
+    return again
+
+
+def _on_trust(row: Row) -> bool:
+    return bool(row.findings) or row.base.verdict not in (Verdict.PASS, Verdict.SKIP)
 
 
 def _doubtful(row: Row) -> bool:

@@ -7,6 +7,7 @@ It judges nothing: `twinboot compare` reads here and judges anew.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,47 +15,79 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from runner import host
-from runner.case import Case
+from runner.case import SWAP_NAMES, Case
 from runner.errors import UserError
-from runner.transcript import Transcript
+from runner.shard import Cut
+from runner.transcript import Transcript, TrialKey, whole_trials
 from runner.twins import Twins
 
 RUN_FORMAT = "twinboot-run"
 RUN_VERSION = 1
 
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """When a run began and on which host, and which rows it is to have; None: it does not say."""
+
+    when: str = ""
+    host: str = ""
+    cut: Cut | None = None
+
+
 _TRANSCRIPT = TypeAdapter(Transcript)
 _CASES = TypeAdapter(tuple[Case, ...])
 _TWINS = TypeAdapter(Twins)
+_ORIGIN = TypeAdapter(Origin)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a run left behind: enough to judge it again."""
+    """All that a run left behind, trials that did not come to their end apart."""
 
     twins: Twins
     cases: tuple[Case, ...]
     transcripts: tuple[Transcript, ...]
+    origin: Origin = Origin()
+
+    @property
+    def trials(self) -> dict[TrialKey, tuple[Transcript, ...]]:
+        return whole_trials(self.transcripts)
 
 
-def begin_run(folder: Path, twins: Twins, cases: Sequence[Case]) -> None:
+def begin_run(
+    folder: Path, twins: Twins, cases: Sequence[Case], origin: Origin | None = None
+) -> None:
     """Write what the run is about, before its first boot."""
     head = {
         "format": RUN_FORMAT,
         "version": RUN_VERSION,
         "twins": _TWINS.dump_python(twins, mode="json"),
         "cases": _CASES.dump_python(tuple(cases), mode="json"),
+        "origin": _ORIGIN.dump_python(origin or Origin(), mode="json"),
     }
     host.write_atomic(folder / "run.json", json.dumps(head, indent=1) + "\n")
 
 
 def save_transcript(folder: Path, transcript: Transcript) -> Path:
     """Keep one boot: NAME.json, and its console beside it as plain text."""
-    boot = transcript.boot
-    path = folder / "transcripts" / f"{boot.arm}-{boot.swap}-{boot.repeat}-{boot.part}.json"
+    path = folder / "transcripts" / f"{_trial_name(transcript)}-{transcript.boot.part}.json"
     host.write_atomic(path.with_suffix(".console"), transcript.console.encode(errors="replace"))
     told = _TRANSCRIPT.dump_python(replace(transcript, console=""), mode="json")
     host.write_atomic(path, json.dumps(told, indent=1) + "\n")
     return path
+
+
+def _trial_name(transcript: Transcript) -> str:
+    boot = transcript.boot
+    shard = f"-shard{boot.shard}" if boot.shard else ""
+    return f"{boot.arm}-{boot.swap}{shard}-{boot.repeat}"
+
+
+def forget_trial(folder: Path, name: str) -> None:
+    """Remove what a killed run left of a trial that did not come to its end."""
+    for path in (folder / "transcripts").glob(f"{name}-*"):
+        path.unlink()
+    shutil.rmtree(folder / "trials" / name, ignore_errors=True)
 
 
 def load_transcript(path: Path) -> Transcript:
@@ -64,6 +97,8 @@ def load_transcript(path: Path) -> Transcript:
         console = path.with_suffix(".console").read_bytes().decode(errors="replace")
     except (OSError, ValidationError) as error:
         raise UserError(f"{path} is not a transcript of twinboot: {_first_line(error)}") from error
+    if told.boot.swap not in SWAP_NAMES:
+        raise UserError(f"{path} is not a transcript of twinboot: there is no such swap")
     return replace(told, console=console)
 
 
@@ -76,10 +111,12 @@ def load_run(folder: Path) -> Evidence:
             raise UserError(f"{path} is {head['format']} version {head['version']}, not ours")
         twins = _TWINS.validate_python(head["twins"])
         cases = _CASES.validate_python(head["cases"])
+        origin = _ORIGIN.validate_python(head.get("origin", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is not the folder of a run: {_first_line(error)}") from error
-    found = sorted((folder / "transcripts").glob("*.json"))
-    return Evidence(twins, cases, tuple(load_transcript(path) for path in found))
+    found = [load_transcript(each) for each in sorted((folder / "transcripts").glob("*.json"))]
+    whole = whole_trials(found).values()
+    return Evidence(twins, cases, tuple(boot for boots in whole for boot in boots), origin)
 
 
 def _first_line(error: Exception) -> str:

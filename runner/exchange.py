@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from runner.comparison import OPEN, REGRESSIONS, Comparison, Row
+from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Row
 from runner.judging import GUEST
 from runner.outcome import Outcome, Verdict
 from runner.wording import headlines, overall_sentence, sentence, still_broken, twins_lines
@@ -82,7 +82,7 @@ def _ktap_result(row: Row, number: int) -> Iterator[str]:
         directive = f" # SKIP {_line(message)}"
     elif kind == "error":
         directive = f" # ERROR {_line(message)}"
-    elif row.failing_on_both:
+    elif row.failing_on_both or row.change is Change.KNOWN:
         directive = f" # XFAIL {_line(message)}"
     yield f"{word} {number} {name}{directive}"
 

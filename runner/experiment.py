@@ -15,12 +15,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner import accel, case, evidence, foreign, host, matrix, rootfs, source, variant
+from pydantic import TypeAdapter, ValidationError
+
+from runner import (
+    accel,
+    baseline,
+    case,
+    evidence,
+    foreign,
+    host,
+    matrix,
+    resume,
+    rootfs,
+    shard,
+    source,
+    variant,
+)
 from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
 from runner.comparison import Comparison, compare_transcripts
-from runner.doubt import rows_in_doubt
+from runner.doubt import rows_in_doubt, rows_on_trust
 from runner.errors import UserError
+from runner.evidence import Evidence, Origin
 from runner.host import Progress
 from runner.kconfig import Kconfig
 from runner.kconfig import load as load_kconfig
@@ -82,6 +98,11 @@ class Plan:
     confirm: int = 1
     kselftests: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    shard: str = ""
+    baseline: Path | None = None
+
+
+_PLAN = TypeAdapter(Plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,30 +117,76 @@ class Arms:
     notes: tuple[str, ...] = ()
 
 
-def run_experiment(plan: Plan, progress: Progress) -> Comparison:
-    """Fetch, build, boot, judge, compare; the evidence stays in `plan.folder`."""
+def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Comparison:
+    """Fetch, build, boot, judge, compare; the evidence stays in `plan.folder`.
+
+    A run that is `resumed` boots only what has no evidence there yet.
+    """
     ours, wanted = chosen_cases(plan), foreign_wanted(plan)
+    shard.parse(plan.shard)
     cache = host.cache_dir()
-    _begin_folder(plan)
-    arms = build_arms(plan, cache, progress)
-    cases, root = choose_programs(plan, ours, wanted, cache, progress)
-    machine = choose_machine(plan, arms.base, root, cache, progress)
-    evidence.begin_run(plan.folder, twins_of(plan, arms, root, machine), cases)
-    whole = matrix_of(plan, arms, root, machine, cases)
-    _boot_all(plan, matrix.trials(whole), machine, progress)
-    comparison = compare_saved(plan.folder)
-    again = tuple(_second_look(plan, whole, comparison))
+    with host.locked(plan.folder / ".lock", progress):
+        if not resumed:
+            _begin_folder(plan)
+        arms = build_arms(plan, cache, progress)
+        cases, root = choose_programs(plan, ours, wanted, cache, progress)
+        machine = choose_machine(plan, arms.base, root, cache, progress)
+        cut = shard.cut(cases, [swap.kind for swap in swaps_of(plan, cases)], plan.shard)
+        whole = matrix_of(plan, arms, root, machine, shard.narrowed(cases, cut.rows))
+        origin = Origin(host.now(), host.processor(), cut)
+        now = Evidence(twins_of(plan, arms, root, machine), cases, (), origin)
+        _begin_evidence(plan, now, whole, progress)
+        if cut.mine:
+            progress(f"{cut.name}: {len(cut.rows)} of {sum(map(len, cut.shards))} rows")
+        return _boot_and_compare(plan, whole, progress)
+
+
+def _boot_and_compare(plan: Plan, whole: Matrix, progress: Progress) -> Comparison:
+    """Every trial, then those of the rows in doubt; what has its evidence is not run again."""
+    first = matrix.trials(whole)
+    if plan.baseline:
+        first = (trial for trial in first if trial.arm != "base")
+    _boot_all(plan, first, progress)
+    saved = resume.first_look(evidence.load_run(plan.folder))
+    again = tuple(_second_look(plan, whole, saved))
     if again:
         progress("a second look at the rows in doubt")
-        _boot_all(plan, again, machine, progress)
-        comparison = compare_saved(plan.folder)
-    return comparison
+        _boot_all(plan, again, progress)
+    return compare_saved(plan.folder)
 
 
-def _boot_all(plan: Plan, trials: Iterable[Trial], machine: Machine, progress: Progress) -> None:
-    todo = tuple(trials)
-    jobs = plan.jobs or matrix.fitting_jobs(machine)
+def _begin_evidence(plan: Plan, now: Evidence, whole: Matrix, progress: Progress) -> None:
+    """What the run is about, and the base arm's evidence where it is an earlier run's.
+
+    run.json comes last: where there is one, nothing of that is left to be done.
+    """
+    if (plan.folder / "run.json").exists():
+        resume.refuse_changed(plan.folder, evidence.load_run(plan.folder), now)
+        return
+    twins = now.twins
+    if plan.baseline:
+        saved = evidence.load_run(plan.baseline)
+        need = baseline.Need(twins, whole.cases, matrix.planned(whole), now.origin.host)
+        taken = baseline.borrow(plan.baseline, saved, need)
+        for transcript in taken:
+            evidence.save_transcript(plan.folder, transcript)
+        told = baseline.note(plan.baseline, saved, taken)
+        progress(told)
+        twins = dataclasses.replace(twins, notes=(*twins.notes, told))
+    evidence.begin_run(plan.folder, twins, now.cases, now.origin)
+
+
+def _boot_all(plan: Plan, trials: Iterable[Trial], progress: Progress) -> None:
+    wanted = tuple(trials)
+    todo = resume.left(wanted, evidence.load_run(plan.folder).trials)
+    if len(todo) < len(wanted):
+        progress(f"{len(wanted) - len(todo)} of {len(wanted)} guests have their evidence already")
+    if not todo:
+        return
+    jobs = plan.jobs or matrix.fitting_jobs(todo[0].machine)
     progress(f"{len(todo)} guests to boot, {jobs} side by side")
+    for trial in todo:
+        evidence.forget_trial(plan.folder, trial.name)
 
     def keep(_trial: Trial, transcripts: tuple[Transcript, ...]) -> None:
         for transcript in transcripts:
@@ -128,23 +195,42 @@ def _boot_all(plan: Plan, trials: Iterable[Trial], machine: Machine, progress: P
     matrix.run_all(todo, matrix.Desk(plan.folder / "trials", jobs, keep), progress)
 
 
-def _second_look(plan: Plan, whole: Matrix, comparison: Comparison) -> Iterator[Trial]:
+def _second_look(plan: Plan, whole: Matrix, saved: Evidence) -> Iterator[Trial]:
     """More runs of the rows in doubt, as often as --confirm says."""
-    for kind, cases in rows_in_doubt(comparison).items():
+    in_doubt = rows_on_trust if plan.baseline else rows_in_doubt
+    last = max((each.boot.repeat for each in saved.transcripts), default=plan.repeats)
+    for kind, cases in in_doubt(_judged(saved)).items():
         part = dataclasses.replace(
             whole,
             swaps=(swap_named(kind),),
             cases=cases,
             repeats=plan.confirm,
-            first=plan.repeats + 1,
+            first=last + 1,
         )
         yield from matrix.trials(part)
 
 
 def compare_saved(folder: Path) -> Comparison:
     """Judge and compare the evidence of a run again, from what is on disk alone."""
-    saved = evidence.load_run(folder)
-    return compare_transcripts(saved.cases, saved.transcripts, saved.twins)
+    return _judged(evidence.load_run(folder))
+
+
+def _judged(saved: Evidence) -> Comparison:
+    compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
+    comparison, cut = baseline.distrusted(compared, saved), saved.origin.cut
+    if cut is None:
+        return comparison
+    missing = shard.missing(cut, comparison.rows, saved.twins.repeats)
+    return dataclasses.replace(comparison, planned=len(cut.rows), missing=missing)
+
+
+def plan_of(folder: Path) -> Plan:
+    """The plan that the run in `folder` began with, to go on with it there."""
+    try:
+        plan = _PLAN.validate_json((folder / "plan.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{folder} cannot be resumed: no whole plan.json in it") from error
+    return dataclasses.replace(plan, folder=folder)
 
 
 def command_of(folder: Path) -> str:
@@ -179,6 +265,8 @@ def _words_of(plan: dict[str, Any]) -> Iterator[str]:
         ("--accel", plan.get("accelerator"), usual.accelerator),
         ("--cpus", machine.get("cpus"), usual.machine.cpus),
         ("--memory", machine.get("memory_mib"), usual.machine.memory_mib),
+        ("--shard", plan.get("shard"), usual.shard),
+        ("--baseline", plan.get("baseline"), usual.baseline),
     )
     for option, value, default in once:
         if value not in (None, default):
@@ -191,6 +279,8 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
         raise UserError(f"--repeats is {plan.repeats}; each case has to run at least once")
     if plan.confirm < 0:
         raise UserError(f"--confirm is {plan.confirm}; it is a number of runs, 0 for none")
+    if plan.baseline and not plan.confirm:
+        raise UserError("--baseline needs --confirm 1 or more, or a change of the host goes unseen")
     if (plan.kselftests or plan.commands) and not plan.cases:
         return ()
     chosen = case.select(case.load(CASES), plan.cases)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
+import re
 import resource
 import shutil
 import signal
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -65,6 +68,21 @@ def cache_dir() -> Path:
     path = Path(named).absolute() if named else platformdirs.user_cache_path("twinboot")
     make_folder(path)
     return path
+
+
+def processor() -> str:
+    """What guests run on here: how many CPUs, and which."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return f"{os.cpu_count()} x {found.group(1).strip() if found else platform.machine()}"
+
+
+def now() -> str:
+    """The time in UTC, for people: 2022-01-13 17:30 UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def make_folder(path: Path) -> None:

@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from runner.comparison import OPEN, REGRESSIONS, Comparison
+from runner.comparison import OPEN, REGRESSIONS, Change, Comparison
 from runner.report import ChangeLine, change_lines
 from runner.wording import doubt, overall_sentence, twins_lines
 
@@ -24,10 +24,12 @@ def mail_reply(comparison: Comparison, command: str) -> str:
     changes = tuple(reversed(change_lines(comparison)))
     worse = [line for line in changes if line.change in REGRESSIONS]
     unclear = [line for line in changes if line.change in OPEN]
-    better = [line for line in changes if line not in worse and line not in unclear]
+    known = [line for line in changes if line.change is Change.KNOWN]
+    better = [line for line in changes if line not in (*worse, *unclear, *known)]
     groups = (
         ("Worse with the patch:", worse),
         ("Not clear:", unclear),
+        ("Worse, and known:", known),
         ("Better with the patch:", better),
     )
     for title, group in groups:

@@ -90,6 +90,11 @@ def _trial(
     )
 
 
+def planned(matrix: Matrix) -> dict[str, tuple[str, ...]]:
+    """The ids of the cases in one boot of each swap."""
+    return {trial.swap.kind: tuple(case.id for case in trial.cases) for trial in trials(matrix)}
+
+
 def fitting_jobs(machine: Machine) -> int:
     """As many guests as there are host CPUs and free memory for, at least one."""
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -37,6 +37,7 @@ _STYLES = {
     Change.SAME: "yellow",
     Change.IMPROVED: "green",
     Change.FIXED: "green",
+    Change.KNOWN: "yellow",
     Change.UNDECIDED: "yellow",
     Change.FLAKY: "yellow",
     Change.WORSENED: "red",

@@ -7,12 +7,17 @@ It says nothing about what the evidence means: that is outcome.py.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 Ended = Literal["exit", "timeout", "died", "oom"]
 End = Literal["poweroff", "panic", "hang", "qemu-died", "boot-timeout", "oom-panic", "swap-failed"]
 ArmLabel = Literal["base", "patched"]
+TrialKey = tuple[str, str, int, int]
+T = TypeVar("T")
+
+BOOT_TRIES = 2
 
 _MARKER = re.compile(
     r"twinboot: (begin|end) (\S+) (\d+)(?!\S)(?: exit=(\d+))?(?: \w+=\d+)*[ \r]*\n?"
@@ -24,7 +29,8 @@ _STAMP = re.compile(r"(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?)?$")
 class BootRecord:
     """Which boot this was. `part` counts the fresh guests after a crash within one repeat.
 
-    `planned` are the ids of the cases that this boot was started for, in order.
+    `planned` are the ids of the cases that this boot was started for, in order. `shard` says from
+    which part of a merged run it comes (0: none), `borrowed` that it is an earlier run's.
     """
 
     arm: ArmLabel
@@ -35,6 +41,13 @@ class BootRecord:
     planned: tuple[str, ...]
     command: tuple[str, ...] = ()
     seconds: float = 0.0
+    shard: int = 0
+    borrowed: bool = False
+
+    @property
+    def trial(self) -> TrialKey:
+        """What the boots of one trial have in common."""
+        return self.arm, self.swap, self.repeat, self.shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,31 @@ class Transcript:
     end: End
     console_ok: bool = True
     note: str = ""
+
+
+def untried(cases: tuple[T, ...], boots: Iterable[Transcript]) -> tuple[T, ...]:
+    """Which of a trial's cases another boot has to try after these.
+
+    A boot before which no case could start is tried once more; then the rest is given up.
+    """
+    failures = 0
+    for boot in boots:
+        failures = 0 if boot.logs else failures + 1
+        cases = cases[len(boot.logs) :]
+    return cases if failures < BOOT_TRIES else ()
+
+
+def whole_trials(transcripts: Iterable[Transcript]) -> dict[TrialKey, tuple[Transcript, ...]]:
+    """The boots of each trial that came to its end; what a killed run had begun is no evidence."""
+    trials: dict[TrialKey, list[Transcript]] = {}
+    for transcript in sorted(transcripts, key=lambda script: script.boot.part):
+        trials.setdefault(transcript.boot.trial, []).append(transcript)
+    return {key: tuple(boots) for key, boots in sorted(trials.items()) if _is_whole(boots)}
+
+
+def _is_whole(boots: Sequence[Transcript]) -> bool:
+    in_order = [boot.boot.part for boot in boots] == list(range(len(boots)))
+    return in_order and not untried(boots[0].boot.planned, boots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,10 @@ from runner.errors import InfraError
 from runner.guest import Boot, Guest, Ran
 from runner.qemu import Machine
 from runner.swap import Swap, parse_facts, set_up_command, verify
-from runner.transcript import ArmLabel, BootRecord, CaseLog, End, Ended, Transcript
+from runner.transcript import ArmLabel, BootRecord, CaseLog, End, Ended, Transcript, untried
 
 BOOT_DEADLINE_S = 90.0
 SWAP_DEADLINE_S = 60.0
-BOOT_TRIES = 2
 LAST_WORDS_S = 5.0
 PANIC = "Kernel panic - not syncing"
 KILLED = 128 + 9
@@ -55,19 +54,12 @@ class Trial:
 
 
 def run_trial(trial: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
-    """Boot, run every case, and after a crash go on with the rest in a fresh guest.
-
-    A boot before which no case could start is tried once more; then the rest is given up.
-    """
+    """Boot, run every case, and after a crash go on with the rest in a fresh guest."""
     transcripts: list[Transcript] = []
-    left, failures = trial.cases, 0
-    while left and failures < BOOT_TRIES:
+    while left := untried(trial.cases, transcripts):
         part = len(transcripts)
         now = replace(trial, cases=left)
-        transcript = _one_boot(now, part, folder / f"boot-{part}", stop)
-        failures = 0 if transcript.logs else failures + 1
-        left = left[len(transcript.logs) :]
-        transcripts.append(transcript)
+        transcripts.append(_one_boot(now, part, folder / f"boot-{part}", stop))
     return tuple(transcripts)
 
 

@@ -6,7 +6,10 @@ It does not say what the kernels did.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+LABELS = ("base", "patched")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,34 @@ class Twins:
         if not self.kconfig_patched:
             pairs.append((".config", self.base.config_digest, self.patched.config_digest))
         return tuple(name for name, base, patched in pairs if base != patched)
+
+
+def differing(one: Twins, other: Twins, labels: Sequence[str] = LABELS) -> tuple[str, ...]:
+    """In what two runs differ that their evidence depends on, looking at these arms.
+
+    How often each case ran and the notes do not count.
+    """
+    here, there = one.platform, other.platform
+    pairs = [
+        ("the accelerator", here.accelerator, there.accelerator),
+        ("the guest's CPUs", here.cpus, there.cpus),
+        ("the guest's memory", here.memory_mib, there.memory_mib),
+        ("the version of QEMU", here.qemu, there.qemu),
+        ("the seed", one.seed, other.seed),
+    ]
+    for label in labels:
+        pairs += _arm_pairs(getattr(one, label), getattr(other, label))
+    return tuple(name for name, mine, theirs in pairs if mine != theirs)
+
+
+def _arm_pairs(one: Arm, other: Arm) -> list[tuple[str, object, object]]:
+    return [
+        (f"the {one.label} kernel's source", one.source, other.source),
+        (f"the {one.label} kernel's compiler", one.compiler, other.compiler),
+        (f"the {one.label} kernel's .config", one.config_digest, other.config_digest),
+        (f"the {one.label} kernel's patches", one.patches, other.patches),
+        (f"the {one.label} kernel (fingerprint)", one.fingerprint, other.fingerprint),
+        (f"the {one.label} kernel's code", one.signature, other.signature),
+        ("the guest programs", one.programs_digest, other.programs_digest),
+        ("QEMU's arguments", one.qemu_digest, other.qemu_digest),
+    ]

@@ -41,12 +41,14 @@ def headlines(rows: Sequence[Row]) -> str:
 
 def sentence(row: Row, finding: Finding) -> str:
     """One finding, without the word of its change and the name of its row."""
-    return {
+    told = {
         "run": _run_sentence,
         "invariant": _invariant_sentence,
         "measure": _measure_sentence,
         "splat": _splat_sentence,
+        "baseline": _baseline_sentence,
     }[finding.subject](row, finding)
+    return f"{told} (known: {finding.known})" if finding.known else told
 
 
 def same_story(one: Row, other: Row) -> bool:
@@ -95,6 +97,8 @@ def overall_sentence(comparison: Comparison) -> str:
     if unequal:
         return f"undecided: the arms differ in more than the patch ({', '.join(unequal)})"
     rows = [row for row in comparison.rows if row.case != GUEST]
+    if comparison.planned == 0:
+        return f"{comparison.overall.value}: this shard has nothing to do"
     if not rows:
         return "undecided: no case was run"
     counts = Counter(
@@ -102,13 +106,19 @@ def overall_sentence(comparison: Comparison) -> str:
     )
     bad = _counted(counts, [change for change in reversed(Change) if change in REGRESSIONS])
     unclear = _counted(counts, OPEN)
-    good = _counted(counts, (Change.FIXED, Change.IMPROVED))
+    if comparison.missing:
+        unclear = "; ".join(part for part in (unclear, _missing(comparison)) if part)
+    good = _counted(counts, (Change.KNOWN, Change.FIXED, Change.IMPROVED))
     same = sum(row.change is Change.SAME for row in rows)
     broken = sum(bool(row.failing_on_both) for row in rows)
     tail = [f"{same} of {len(rows)} rows unchanged"]
     tail += [f"{_count(broken, 'row')} failing on both"] if broken else []
     parts = [part for part in (bad, unclear, good) if part] + tail
     return f"{comparison.overall.value}: {'; '.join(parts)}"
+
+
+def _missing(comparison: Comparison) -> str:
+    return f"missing: {', '.join(comparison.missing)}"
 
 
 def doubt(comparison: Comparison) -> str:
@@ -290,6 +300,13 @@ def _splat_sentence(row: Row, finding: Finding) -> str:
     where = "on base, not with the patch" if gone else "with the patch, never on base"
     trace = f" in {', from '.join(splat.frames[:3])}," if splat.frames else ""
     return f"the kernel says `{splat.title}`{trace} {where}"
+
+
+def _baseline_sentence(row: Row, finding: Finding) -> str:
+    return (
+        f"base did something else this time than in the baseline ({finding.name}): "
+        f"{_verdicts(row.base)} on base, {_verdicts(row.patched)} with the patch"
+    )
 
 
 def _counted(counts: Counter[Change], changes: Sequence[Change]) -> str:

@@ -79,6 +79,12 @@ KtapOption = Annotated[
 MailOption = Annotated[
     Path | None, typer.Option("--mail", help="Write a plain text reply for a mailing list here.")
 ]
+KnownOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--known", help="A YAML file of known problems, which fail nothing until they expire."
+    ),
+]
 AccelOption = Annotated[
     str, typer.Option("--accel", help="auto (KVM only where a probe boot worked), kvm or tcg.")
 ]

@@ -19,6 +19,7 @@ from runner.commands.options import (
     JsonOption,
     JunitOption,
     KconfigOption,
+    KnownOption,
     KselftestOption,
     KtapOption,
     MailOption,
@@ -32,21 +33,29 @@ from runner.commands.options import (
 )
 from runner.comparison import Comparison
 from runner.document import save_document
+from runner.errors import UserError
 from runner.experiment import (
     DEFAULT_PATCH,
     DEFAULT_SOURCE,
     Plan,
     command_of,
     compare_saved,
+    plan_of,
     run_experiment,
 )
+from runner.known import Problem, excuse
+from runner.known import load as load_known
 from runner.mailreply import mail_reply
 from runner.progress import Teller
 from runner.qemu import Machine
 
+# What may be said anew when a run is resumed; all else comes from its plan
+_OF_THE_REPORT = {"resume", "json", "markdown", "junit", "ktap", "mail", "known", "quiet"}
+
 
 @guarded
 def run(
+    ctx: typer.Context,
     source: SourceOption = DEFAULT_SOURCE,
     patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
@@ -68,14 +77,29 @@ def run(
     memory: Annotated[int, typer.Option(help="Memory of a guest in MiB.")] = 1024,
     seed: Annotated[int, typer.Option(help="Handed to every case.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
+    shard: Annotated[
+        str, typer.Option(help="Only this part, e.g. 2/3; `twinboot merge` joins the parts.")
+    ] = "",
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Take the base's evidence from this earlier run, where it fits."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the interrupted run in this folder, whose plan is in it."),
+    ] = None,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    known: KnownOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
+    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
+    if resume:
+        _go_on(ctx, resume, wanted, quiet)
     plan = Plan(
         folder=(out or _new_folder(patch)).absolute(),
         source=source,
@@ -93,10 +117,25 @@ def run(
         confirm=confirm,
         kselftests=tuple(kselftest or ()),
         commands=tuple(command or ()),
+        shard=shard,
+        baseline=baseline.absolute() if baseline else None,
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
-    _publish(comparison, plan.folder, Outputs(json, markdown, junit, ktap, mail))
+    publish(comparison, plan.folder, wanted)
+
+
+def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:
+    """The rest of an interrupted run."""
+    for name in ctx.params:
+        came_from = ctx.get_parameter_source(name)
+        given = came_from is not None and came_from.name == "COMMANDLINE"
+        if given and name not in _OF_THE_REPORT:
+            raise UserError(f"--resume takes its plan from {folder}; leave --{name} out")
+    plan = plan_of(folder.absolute())
+    with Teller(quiet) as tell:
+        comparison = run_experiment(plan, tell, resumed=True)
+    publish(comparison, plan.folder, wanted)
 
 
 @guarded
@@ -107,9 +146,11 @@ def compare(
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    known: KnownOption = None,
 ) -> None:
     """Judge and compare the saved evidence of a run again; nothing is booted."""
-    _publish(compare_saved(folder), folder, Outputs(json, markdown, junit, ktap, mail))
+    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
+    publish(compare_saved(folder), folder, wanted)
 
 
 def _new_folder(patch: str) -> Path:
@@ -124,16 +165,24 @@ def _new_folder(patch: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where the user wants the result, and in which formats."""
+    """Where the user wants the result, in which formats, and what it excuses."""
 
     json: Path | None
     markdown: Path | None
     junit: Path | None
     ktap: Path | None
     mail: Path | None
+    known: tuple[Problem, ...] = ()
 
 
-def _publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
+def problems(path: Path | None) -> tuple[Problem, ...]:
+    """The known problems in a file, read before anything is run."""
+    return load_known(path) if path else ()
+
+
+def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
+    """Write and print the result, and end with its exit code."""
+    comparison = excuse(comparison, wanted.known, datetime.now(UTC).date())
     command = command_of(folder)
     texts = (
         (report.markdown(comparison), (folder / "report.md", wanted.markdown)),

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An interrupted run goes on where it stopped, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner import evidence, experiment
+from runner.errors import InfraError, UserError
+from runner.experiment import Plan, compare_saved, plan_of
+from runner.tests.fakeguests import Guests, guests, passes, run
+from runner.transcript import Transcript
+
+__all__ = ["guests"]
+
+
+def flaky(arm: str, swap: str, case: str, repeat: int) -> str:
+    """Something of everything, with rows in doubt."""
+    if arm == "patched" and (swap, case) == ("zram", "cow/b"):
+        return "crash"
+    if arm == "patched" and case == "cow/a":
+        return "fail" if repeat < 3 else "pass"
+    return str(10 + len(case + swap) + (arm == "patched" and case == "thp/d") * 2)
+
+
+def test_wherever_a_run_is_interrupted_it_ends_the_same_and_boots_nothing_twice(
+    guests: Guests, tmp_path: Path
+) -> None:
+    guests.does = flaky
+    whole = run(Plan(tmp_path / "whole"))
+    boots = list(guests.booted)
+    assert any(name.endswith("-3") for name in boots)
+    for number in range(0, len(boots), 2):
+        plan = Plan(tmp_path / f"cut-{number}")
+        guests.booted.clear()
+        guests.die_at = number
+        with pytest.raises(KeyboardInterrupt):
+            run(plan)
+        guests.die_at = -1
+        assert run(plan_of(plan.folder), resumed=True) == whole
+        assert sorted(guests.booted) == sorted(boots)
+
+
+def test_a_trial_that_was_saved_by_half_is_no_evidence_and_is_booted_again(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guests.does = flaky
+    whole = run(Plan(tmp_path / "whole"))
+    boots = len(guests.booted)
+    save, room = evidence.save_transcript, [1]
+
+    def full(folder: Path, transcript: Transcript) -> Path:
+        if transcript.boot.part == 1 and room.pop():
+            raise InfraError("cannot write: No space left on device; free space")
+        return save(folder, transcript)
+
+    plan = Plan(tmp_path / "full")
+    monkeypatch.setattr(evidence, "save_transcript", full)
+    with pytest.raises(InfraError, match="free space"):
+        run(plan)
+    monkeypatch.setattr(evidence, "save_transcript", save)
+    half = sorted((plan.folder / "transcripts").glob("patched-zram-1-*.json"))
+    assert [path.name for path in half] == ["patched-zram-1-0.json"]
+    assert compare_saved(plan.folder).exit_code == 3
+    guests.booted.clear()
+    assert run(plan_of(plan.folder), resumed=True) == whole
+    assert "patched-zram-1" in guests.booted
+    assert len(guests.booted) < boots
+
+
+def test_what_a_killed_trial_left_does_not_mix_with_its_second_try(
+    guests: Guests, tmp_path: Path
+) -> None:
+    guests.does = flaky
+    plan = Plan(tmp_path / "run", cases=("cow",), swaps=("zram",), repeats=1, confirm=0)
+    run(plan)
+    (plan.folder / "transcripts/patched-zram-1-0.json").unlink()
+    (plan.folder / "trials/patched-zram-1/boot-1").mkdir(parents=True)
+    guests.does = passes
+    assert run(plan_of(plan.folder), resumed=True).exit_code == 0
+    names = [path.name for path in (plan.folder / "transcripts").glob("*.json")]
+    assert sorted(names) == ["base-zram-1-0.json", "patched-zram-1-0.json"]
+    assert not (plan.folder / "trials/patched-zram-1").exists()
+
+
+def test_a_run_that_is_not_whole_is_not_clean(guests: Guests, tmp_path: Path) -> None:
+    plan = Plan(tmp_path / "run")
+    guests.die_at = 5
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    comparison = compare_saved(plan.folder)
+    assert comparison.missing == ("9 of 9 rows, which have not run as often as planned",)
+    assert comparison.exit_code == 3
+    guests.die_at = -1
+    assert run(plan_of(plan.folder), resumed=True).exit_code == 0
+
+
+def test_resuming_a_whole_run_boots_nothing(guests: Guests, tmp_path: Path) -> None:
+    first = run(Plan(tmp_path / "run"))
+    guests.booted.clear()
+    assert run(plan_of(tmp_path / "run"), resumed=True) == first
+    assert guests.booted == []
+
+
+def test_a_run_that_was_killed_before_its_first_boot_begins(guests: Guests, tmp_path: Path) -> None:
+    plan = Plan(tmp_path / "run")
+    run(plan)
+    (plan.folder / "run.json").unlink()
+    assert run(plan_of(plan.folder), resumed=True).exit_code == 0
+
+
+def test_changed_kernels_programs_or_cases_are_refused(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(tmp_path / "run")
+    run(plan)
+    arms = experiment.build_arms(plan, tmp_path, lambda _: None)
+    other = replace(arms, patched=replace(arms.patched, fingerprint="other"))
+    with monkeypatch.context() as changed:
+        changed.setattr(experiment, "build_arms", lambda *_: other)
+        with pytest.raises(UserError, match=r"the patched kernel \(fingerprint\) changed since"):
+            run(plan_of(plan.folder), resumed=True)
+    table = experiment.CASES / "cow.yaml"
+    table.write_text(table.read_text().replace("deadline: 60", "deadline: 61"))
+    with pytest.raises(UserError, match="the cases changed since"):
+        run(plan_of(plan.folder), resumed=True)
+
+
+def test_a_plan_comes_back_from_its_folder_and_takes_its_place_from_there(
+    guests: Guests, tmp_path: Path
+) -> None:
+    plan = Plan(tmp_path / "run", repeats=3, cases=("cow",), commands=("x=true",), jobs=1)
+    guests.die_at = 0
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    assert plan_of(plan.folder) == plan
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert plan_of(moved) == replace(plan, folder=moved)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"folder": 3}'])
+def test_what_is_no_plan_is_refused_with_one_sentence(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(UserError, match="cannot be resumed"):
+        plan_of(tmp_path)
+
+
+def test_a_trial_is_whole_when_every_case_ran_or_was_given_up(
+    guests: Guests, tmp_path: Path
+) -> None:
+    guests.does = flaky
+    run(Plan(tmp_path / "run", swaps=("zram",), repeats=1, confirm=0))
+    saved = evidence.load_run(tmp_path / "run")
+    boots = saved.trials["patched", "zram", 1, 0]
+    assert len(boots) == 2
+    path = tmp_path / "run/transcripts/patched-zram-1-0.json"
+    path.unlink()
+    assert ("patched", "zram", 1, 0) not in evidence.load_run(tmp_path / "run").trials
