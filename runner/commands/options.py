@@ -79,6 +79,15 @@ KtapOption = Annotated[
 MailOption = Annotated[
     Path | None, typer.Option("--mail", help="Write a plain text reply for a mailing list here.")
 ]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="Write one self-contained HTML page here.")
+]
+B4Option = Annotated[
+    Path | None,
+    typer.Option(
+        "--b4", help="Write the result as a check of `b4 review` here; `-` is standard output."
+    ),
+]
 AccelOption = Annotated[
     str, typer.Option("--accel", help="auto (KVM only where a probe boot worked), kvm or tcg.")
 ]
