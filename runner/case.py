@@ -136,7 +136,7 @@ def _load_group(path: Path) -> tuple[Case, ...]:
 def parse(text: str, origin: str = "case table") -> tuple[Case, ...]:
     """The cases of a table's text, in its order."""
     try:
-        rows = yaml.load(text, _UniqueKeys)
+        rows = yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
         raise UserError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(rows, list) or not rows:
@@ -161,7 +161,7 @@ def by_default(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(replace(case, swaps=case.default) for case in cases if case.default)
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """A SafeLoader that refuses a key given twice, which plain YAML silently lets win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -41,18 +41,22 @@ def mail_reply(comparison: Comparison, command: str) -> str:
 
 
 def _opening(comparison: Comparison) -> Iterator[str]:
-    count = len(comparison.twins.patched.patches)
-    what = {0: "no patch", 1: "this patch"}.get(count, f"these {count} patches")
+    twins = comparison.twins
+    count = len(twins.patched.patches)
+    how = {
+        0: "was booted twice in QEMU, both times without a patch",
+        1: "was booted in QEMU with and without this patch",
+    }.get(count, f"was booted in QEMU with and without these {count} patches")
     yield from _wrapped(
-        f"Linux {comparison.twins.base.release} was booted in QEMU with and without {what}, and "
-        "the same tests were run in both. A row is one test on one kind of swap.",
+        f"Linux {twins.base.release} {how}, and the same tests were run in both. A row is one test "
+        "on one kind of swap.",
         "",
     )
     yield ""
     yield from _wrapped(overall_sentence(comparison), "")
-    if comparison.twins.patched.patches:
+    if count:
         yield ""
-    for name in comparison.twins.patched.patches:
+    for name in twins.patched.patches:
         yield f"  {_ascii(name)}"
 
 

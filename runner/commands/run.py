@@ -19,6 +19,7 @@ from runner.commands.options import (
     CaseOption,
     CommandOption,
     CompilerOption,
+    ExperimentOption,
     HtmlOption,
     JsonOption,
     JunitOption,
@@ -52,6 +53,7 @@ from runner.qemu import Machine
 
 @guarded
 def run(
+    experiment: ExperimentOption = None,
     source: SourceOption = DEFAULT_SOURCE,
     patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
@@ -103,7 +105,7 @@ def run(
     )
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
-    _publish(comparison, plan.folder, Outputs(json, markdown, junit, ktap, mail, html, b4))
+    publish(comparison, plan.folder, Outputs(json, markdown, junit, ktap, mail, html, b4))
 
 
 @guarded
@@ -118,7 +120,7 @@ def compare(
     b4: B4Option = None,
 ) -> None:
     """Judge and compare the saved evidence of a run again; nothing is booted."""
-    _publish(compare_saved(folder), folder, Outputs(json, markdown, junit, ktap, mail, html, b4))
+    publish(compare_saved(folder), folder, Outputs(json, markdown, junit, ktap, mail, html, b4))
 
 
 def _new_folder(patch: str) -> Path:
@@ -147,7 +149,7 @@ class Outputs:
 STDOUT = Path("-")
 
 
-def _publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
+def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
     command = command_of(folder)
     save_document(comparison, folder / "comparison.json")
     host.write_atomic(folder / "report.md", report.markdown(comparison))
