@@ -158,7 +158,11 @@ def document(comparison: Comparison) -> dict[str, Any]:
 
 def save_document(comparison: Comparison, path: Path) -> None:
     """Write the JSON document, whole or not at all."""
-    host.write_atomic(path, json.dumps(document(comparison), indent=1) + "\n")
+    host.write_atomic(path, document_text(comparison))
+
+
+def document_text(comparison: Comparison) -> str:
+    return json.dumps(document(comparison), indent=1) + "\n"
 
 
 def schema() -> str:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A comparison in the formats that other machines read: JUnit XML and KTAP.
+"""A comparison in the formats that other machines read: JUnit XML, KTAP, a check of `b4 review`.
 
-It judges and phrases nothing. In both a test is one case on one swap, and it fails when the
-patch made it worse: what fails on both kernels is no news to a gate (KTAP calls it XFAIL).
+It judges and phrases nothing. In the first two a test is one case on one swap, and it fails
+when the patch made it worse: what fails on both kernels is no news to a gate (KTAP: XFAIL).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Row
+from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Overall, Row
 from runner.judging import GUEST
 from runner.outcome import Outcome, Verdict
 from runner.wording import headlines, overall_sentence, sentence, still_broken, twins_lines
@@ -19,6 +20,14 @@ from runner.wording import headlines, overall_sentence, sentence, still_broken, 
 # What XML 1.0 cannot hold, and what would end a line of KTAP
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+# b4/review/checks.py knows these three, and takes anything else for a failure
+_B4_STATUS = {
+    Overall.CLEAN: "pass",
+    Overall.REGRESSION: "fail",
+    Overall.UNDECIDED: "warn",
+    Overall.SKIPPED: "warn",
+}
 
 
 def junit(comparison: Comparison) -> str:
@@ -85,6 +94,22 @@ def _ktap_result(row: Row, number: int) -> Iterator[str]:
     elif row.failing_on_both or row.change is Change.KNOWN:
         directive = f" # XFAIL {_line(message)}"
     yield f"{word} {number} {name}{directive}"
+
+
+def b4_checks(comparison: Comparison, details: str, url: str = "") -> str:
+    """What `b4 review` reads from a check: a JSON array, of one entry for the whole comparison.
+
+    One, since b4 keeps one result for each message and tool. `details` is plain text, `url`
+    where to read on.
+    """
+    entry = {
+        "tool": "twinboot",
+        "status": _B4_STATUS[comparison.overall],
+        "summary": _line(overall_sentence(comparison)),
+        "url": url,
+        "details": details,
+    }
+    return json.dumps([entry], indent=1) + "\n"
 
 
 def _kind(row: Row) -> tuple[str, str]:

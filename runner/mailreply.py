@@ -7,42 +7,81 @@ It sends nothing and judges nothing.
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from runner.comparison import OPEN, REGRESSIONS, Change, Comparison
-from runner.report import ChangeLine, change_lines
-from runner.wording import doubt, overall_sentence, twins_lines
+from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Row
+from runner.outcome import BAD, Verdict
+from runner.report import ChangeLine, change_lines, quiet_lines
+from runner.wording import doubt, headlines, overall_sentence, twins_lines
 
 COLUMNS = 72
+TRACE_LINES = 12
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]+")
 
 
 def mail_reply(comparison: Comparison, command: str) -> str:
-    """The worst first, as a reader of mail expects; `command` is how to see it again."""
-    lines = [*_wrapped(overall_sentence(comparison), ""), ""]
-    changes = tuple(reversed(change_lines(comparison)))
-    worse = [line for line in changes if line.change in REGRESSIONS]
-    unclear = [line for line in changes if line.change in OPEN]
-    known = [line for line in changes if line.change is Change.KNOWN]
-    better = [line for line in changes if line not in (*worse, *unclear, *known)]
-    groups = (
-        ("Worse with the patch:", worse),
-        ("Not clear:", unclear),
-        ("Worse, and known:", known),
-        ("Better with the patch:", better),
-    )
-    for title, group in groups:
-        if group:
-            lines += [title, ""]
-            for change in group:
-                lines += [*_item(change), ""]
+    """The verdict, then the worst first, as a reader of mail expects, and what nobody looked at.
+
+    `command` is how to see it again.
+    """
+    lines = [*_opening(comparison), ""]
+    for title, items in _groups(comparison):
+        if items:
+            lines += [title, "", *items]
     lines += ["What was run:", ""]
-    for said in (*twins_lines(comparison.twins), doubt(comparison)):
-        lines += _wrapped(said, "  ") if said else []
-    # A command is not wrapped: it has to be copied
-    lines += ["", "To see it again:", "", f"  {_ascii(command)}"]
+    for said in twins_lines(comparison.twins):
+        lines += _listed(said)
+    lines += ["", "What this cannot say:", ""]
+    for said in _limits(comparison):
+        lines += _listed(said)
+    lines += ["", "To see it again:", "", *_command(command)]
     return "\n".join(lines) + "\n"
+
+
+def _opening(comparison: Comparison) -> Iterator[str]:
+    twins = comparison.twins
+    count = len(twins.patched.patches)
+    how = {
+        0: "was booted twice in QEMU, both times without a patch",
+        1: "was booted in QEMU with and without this patch",
+    }.get(count, f"was booted in QEMU with and without these {count} patches")
+    yield from _wrapped(
+        f"Linux {twins.base.release} {how}, and the same tests were run in both. A row is one test "
+        "on one kind of swap.",
+        "",
+    )
+    yield ""
+    yield from _wrapped(overall_sentence(comparison), "")
+    if count:
+        yield ""
+    for name in twins.patched.patches:
+        yield f"  {_ascii(name)}"
+
+
+def _groups(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """The titles of the mail's parts and their lines; an empty part is left out."""
+    changes = tuple(reversed(change_lines(comparison)))
+    for title, meant in (
+        ("Worse with the patch:", REGRESSIONS),
+        ("Not clear:", OPEN),
+        ("Worse, and known:", (Change.KNOWN,)),
+        ("Better with the patch:", (Change.FIXED, Change.IMPROVED)),
+    ):
+        yield title, [line for each in changes if each.change in meant for line in _item(each)]
+    yield "The same with and without the patch, but no pass:", list(_quiet(comparison))
+
+
+def _quiet(comparison: Comparison) -> Iterator[str]:
+    told = [line for line in quiet_lines(comparison) if line.verdict != Verdict.PASS.name]
+    for line in told:
+        both = line.verdict.removesuffix(" on both")
+        said = line.remark.removesuffix(" on both")
+        swaps = ", ".join("no swap" if swap == "none" else swap for swap in line.swaps)
+        yield from _listed(f"{both} {line.case} on {swaps}: {said}")
+    if told:
+        yield ""
 
 
 def _item(change: ChangeLine) -> Iterator[str]:
@@ -50,6 +89,53 @@ def _item(change: ChangeLine) -> Iterator[str]:
     yield from _wrapped(change.sentence, "    ")
     for word, said in change.also:
         yield from _wrapped(f"also {word.name}: {said}", "    ")
+    if change.change in REGRESSIONS or change.change in OPEN:
+        yield from _evidence(change.rows)
+    yield ""
+
+
+def _evidence(rows: Iterable[Row]) -> Iterator[str]:
+    """What the worst run with the patch said, and its first splat: one row speaks for all."""
+    for row in rows:
+        worst = row.patched.worst
+        if worst is None or worst.verdict not in BAD:
+            continue
+        yield from _wrapped(
+            f"{headlines([row])}, run {worst.repeat} with the patch: {worst.reason}", "    "
+        )
+        for splat in worst.splats[:1]:
+            yield ""
+            yield from (f"    {line[: COLUMNS - 4]}" for line in _trace(splat.text))
+        return
+
+
+def _trace(text: str) -> list[str]:
+    lines = [_ascii(line).rstrip() for line in text.expandtabs().splitlines()]
+    more = len(lines) - TRACE_LINES
+    return lines[:TRACE_LINES] + ([f"[{more} more lines]"] if more > 0 else [])
+
+
+def _limits(comparison: Comparison) -> Iterator[str]:
+    if said := doubt(comparison):
+        yield said
+    cases = {row.case.id for row in comparison.rows if row.case.program}
+    groups = sorted({case.partition("/")[0] for case in cases})
+    count = "1 test" if len(cases) == 1 else f"{len(cases)} tests"
+    what = f"{count} ({', '.join(groups)})" if cases else "no test"
+    yield f"only {what} ran; of the rest of the kernel nothing is known"
+    if comparison.twins.platform.accelerator == "tcg":
+        yield "the guests were emulated, so no time was compared: costs are counts"
+
+
+def _listed(text: str) -> list[str]:
+    return textwrap.wrap(
+        _ascii(text),
+        COLUMNS,
+        initial_indent="  - ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
@@ -61,6 +147,28 @@ def _wrapped(text: str, indent: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _command(command: str) -> Iterator[str]:
+    """The command, continued as a shell reads it, so that it can still be copied."""
+    line = ""
+    for part in _options(shlex.split(command)):
+        if line and len(line) + len(part) + 5 > COLUMNS:
+            yield f"  {line} \\"
+            line = f"  {part}"
+        else:
+            line = f"{line} {part}" if line else part
+    yield f"  {line}"
+
+
+def _options(words: list[str]) -> Iterator[str]:
+    """Each option with its value, the words before the first one together."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            parts.append([])
+        parts[-1].append(word)
+    return (shlex.join(part) for part in parts if part)
 
 
 def _ascii(text: str) -> str:

@@ -64,6 +64,7 @@ class ChangeLine:
     where: str
     sentence: str
     also: tuple[tuple[Change, str], ...] = ()
+    rows: tuple[Row, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.change.name} {self.where}: {self.sentence}"
@@ -90,7 +91,7 @@ def change_lines(comparison: Comparison) -> tuple[ChangeLine, ...]:
         story = (first.change, _clean(sentence(whole, first)), also)
         stories.setdefault(story, []).extend(rows)
     lines = [
-        ChangeLine(change, _where(rows), said, also)
+        ChangeLine(change, _where(rows), said, also, tuple(rows))
         for (change, said, also), rows in stories.items()
     ]
     return tuple(sorted(lines, key=lambda line: line.change))

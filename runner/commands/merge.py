@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from runner.commands.options import (
+    B4Option,
+    HtmlOption,
     JsonOption,
     JunitOption,
     KnownOption,
@@ -31,9 +33,11 @@ def merge(
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    html: HtmlOption = None,
+    b4: B4Option = None,
     known: KnownOption = None,
 ) -> None:
     """Join the shards of a run, and judge it as a whole; a missing shard leaves it undecided."""
-    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
+    wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
     merge_parts(folders, out.absolute())
     publish(compare_saved(out), out.absolute(), wanted)

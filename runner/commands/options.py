@@ -12,6 +12,7 @@ from typing import Annotated, ParamSpec
 import typer
 from rich.console import Console
 
+from runner import experimentfile
 from runner.errors import TwinbootError
 
 EXIT_INTERRUPTED = 130
@@ -85,6 +86,36 @@ KnownOption = Annotated[
         "--known", help="A YAML file of known problems, which fail nothing until they expire."
     ),
 ]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="Write one self-contained HTML page here.")
+]
+B4Option = Annotated[
+    Path | None,
+    typer.Option(
+        "--b4", help="Write the result as a check of `b4 review` here; `-` is standard output."
+    ),
+]
+
+
+def _from_file(context: typer.Context, path: Path | None) -> Path | None:
+    """An experiment file gives the defaults: what is said on the command line comes before it."""
+    if path is not None:
+        try:
+            context.default_map = experimentfile.read(path).options()
+        except TwinbootError as error:
+            raise _ended(error) from None
+    return path
+
+
+ExperimentOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--experiment",
+        callback=_from_file,
+        is_eager=True,
+        help="Take the options from this YAML file; those given here override it.",
+    ),
+]
 AccelOption = Annotated[
     str, typer.Option("--accel", help="auto (KVM only where a probe boot worked), kvm or tcg.")
 ]
@@ -98,13 +129,17 @@ def guarded(work: Callable[P, None]) -> Callable[P, None]:
         try:
             work(*args, **kwargs)
         except TwinbootError as error:
-            print(f"twinboot: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from None
+            raise _ended(error) from None
         except KeyboardInterrupt:
             print("twinboot: interrupted; what was finished is kept", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return run
+
+
+def _ended(error: TwinbootError) -> typer.Exit:
+    print(f"twinboot: {error}", file=sys.stderr)
+    return typer.Exit(error.exit_code)
 
 
 def console() -> Console:

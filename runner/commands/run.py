@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +12,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from runner import exchange, host, report
+from runner import evidence, exchange, host, report
 from runner.commands.options import (
     AccelOption,
+    B4Option,
     CaseOption,
     CommandOption,
     CompilerOption,
+    ExperimentOption,
+    HtmlOption,
     JsonOption,
     JunitOption,
     KconfigOption,
@@ -32,7 +37,7 @@ from runner.commands.options import (
     guarded,
 )
 from runner.comparison import Comparison
-from runner.document import save_document
+from runner.document import document_text, save_document
 from runner.errors import UserError
 from runner.experiment import (
     DEFAULT_PATCH,
@@ -46,16 +51,20 @@ from runner.experiment import (
 from runner.known import Problem, excuse
 from runner.known import load as load_known
 from runner.mailreply import mail_reply
+from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
 
 # What may be said anew when a run is resumed; all else comes from its plan
-_OF_THE_REPORT = {"resume", "json", "markdown", "junit", "ktap", "mail", "known", "quiet"}
+_OF_THE_REPORT = {"resume", "quiet", "known"} | {
+    *("json", "markdown", "junit", "ktap", "mail", "html", "b4")
+}
 
 
 @guarded
 def run(
     ctx: typer.Context,
+    experiment: ExperimentOption = None,
     source: SourceOption = DEFAULT_SOURCE,
     patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
@@ -93,11 +102,13 @@ def run(
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    html: HtmlOption = None,
+    b4: B4Option = None,
     known: KnownOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
-    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
+    wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
     if resume:
         _go_on(ctx, resume, wanted, quiet)
     plan = Plan(
@@ -146,10 +157,12 @@ def compare(
     junit: JunitOption = None,
     ktap: KtapOption = None,
     mail: MailOption = None,
+    html: HtmlOption = None,
+    b4: B4Option = None,
     known: KnownOption = None,
 ) -> None:
     """Judge and compare the saved evidence of a run again; nothing is booted."""
-    wanted = Outputs(json, markdown, junit, ktap, mail, problems(known))
+    wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
     publish(compare_saved(folder), folder, wanted)
 
 
@@ -165,14 +178,22 @@ def _new_folder(patch: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where the user wants the result, in which formats, and what it excuses."""
+    """Where the user wants the result and in which formats (STDOUT: in place of the report).
 
-    json: Path | None
-    markdown: Path | None
-    junit: Path | None
-    ktap: Path | None
-    mail: Path | None
+    `known` are the problems that it excuses.
+    """
+
+    json: Path | None = None
+    markdown: Path | None = None
+    junit: Path | None = None
+    ktap: Path | None = None
+    mail: Path | None = None
+    html: Path | None = None
+    b4: Path | None = None
     known: tuple[Problem, ...] = ()
+
+
+STDOUT = Path("-")
 
 
 def problems(path: Path | None) -> tuple[Problem, ...]:
@@ -184,20 +205,37 @@ def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
     """Write and print the result, and end with its exit code."""
     comparison = excuse(comparison, wanted.known, datetime.now(UTC).date())
     command = command_of(folder)
-    texts = (
-        (report.markdown(comparison), (folder / "report.md", wanted.markdown)),
-        (exchange.junit(comparison), (wanted.junit,)),
-        (exchange.ktap(comparison), (wanted.ktap,)),
-        (mail_reply(comparison, command), (wanted.mail,)),
-    )
-    for text, paths in texts:
-        for path in paths:
-            if path is not None:
-                host.write_atomic(path, text)
-    for path in (folder / "comparison.json", wanted.json):
-        if path is not None:
-            save_document(comparison, path)
-    report.print_report(comparison, console())
-    print(f"evidence: {folder}")
-    print(f"again: {command}")
+    save_document(comparison, folder / "comparison.json")
+    host.write_atomic(folder / "report.md", report.markdown(comparison))
+    printed = False
+    for path, text in _texts(comparison, folder, wanted):
+        if path == STDOUT:
+            sys.stdout.write(text)
+            printed = True
+        else:
+            host.write_atomic(path, text)
+    if not printed:
+        report.print_report(comparison, console())
+        print(f"evidence: {folder}")
+        print(f"again: {command}")
     raise typer.Exit(comparison.overall.exit_code)
+
+
+def _texts(comparison: Comparison, folder: Path, wanted: Outputs) -> Iterator[tuple[Path, str]]:
+    """Each result that is wanted, made only then."""
+    command = command_of(folder)
+    if wanted.json:
+        yield wanted.json, document_text(comparison)
+    if wanted.markdown:
+        yield wanted.markdown, report.markdown(comparison)
+    if wanted.junit:
+        yield wanted.junit, exchange.junit(comparison)
+    if wanted.ktap:
+        yield wanted.ktap, exchange.ktap(comparison)
+    if wanted.mail:
+        yield wanted.mail, mail_reply(comparison, command)
+    if wanted.html:
+        yield wanted.html, page(comparison, evidence.load_run(folder).transcripts, command)
+    if wanted.b4:
+        url = wanted.html.absolute().as_uri() if wanted.html else ""
+        yield wanted.b4, exchange.b4_checks(comparison, mail_reply(comparison, command), url)

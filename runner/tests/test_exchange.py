@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What other machines and mailing lists get: JUnit XML, KTAP, a plain text reply."""
+"""What other machines and mailing lists get: JUnit XML, KTAP, a check of b4, a plain reply."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import replace
 
 import junitparser
 import pytest
 
 from runner.comparison import Comparison
-from runner.exchange import junit, ktap
+from runner.exchange import b4_checks, junit, ktap
 from runner.ktap import parse_ktap
 from runner.mailreply import COLUMNS, mail_reply
 from runner.outcome import Outcome
-from runner.tests.arms import CRASH, FAIL, PASS, SKIP, compared, run, splat
+from runner.tests.arms import CRASH, FAIL, INFRA, PASS, SKIP, compared, run, splat
 
 COMMAND = "twinboot run --patch 'my patch.patch'"
 
@@ -78,17 +80,71 @@ def test_ktap_calls_a_skip_a_skip_and_what_fails_on_both_expected() -> None:
         assert any(said.startswith(line) for said in text.splitlines())
 
 
+def verdict_of(reply: str) -> str:
+    """The paragraph after the one that says what was done."""
+    return " ".join(reply.split("\n\n")[1].split())
+
+
 def test_a_mail_reply_fits_its_columns_and_says_the_worst_first() -> None:
     text = mail_reply(compared([run(), run()], [run(FAIL, FAIL)] * 2), COMMAND)
     lines = text.splitlines()
-    assert lines[0].startswith("regression: ")
+    assert verdict_of(text).startswith("regression: ")
     assert all(len(line) <= COLUMNS for line in lines)
     assert all(line.isascii() for line in lines)
     assert "  REGRESSED cow/wr_hit on nullblk" in lines
     assert lines[-1] == f"  {COMMAND}"
 
 
-def test_a_mail_reply_about_nothing_says_so() -> None:
+def test_a_mail_reply_about_nothing_says_so_and_what_it_does_not_know() -> None:
     text = mail_reply(compared([run()], [run()]), COMMAND)
-    assert text.startswith("no regression: 1 of 1 rows unchanged")
-    assert "with the patch:" not in text
+    assert verdict_of(text) == "no regression: 1 of 1 rows unchanged"
+    assert "Worse with the patch:" not in text
+    assert "only 1 test (cow) ran" in text
+    assert "fewer than 95% of runs could have been" in text
+
+
+def test_a_mail_reply_shows_what_the_kernel_said_and_no_more_than_fits() -> None:
+    trace = "\n".join(f"frame_{number}+0x1/0x2\x1b[2J" + "x" * 99 for number in range(40))
+    oops = replace(splat("do_swap_page"), text=trace)
+    text = mail_reply(compared([run()] * 2, [run(process=CRASH, splats=(oops,))] * 2), COMMAND)
+    assert "cow/wr_hit on nullblk, run 0 with the patch: made up" in text
+    assert "    frame_0+0x1/0x2?[2J" in text
+    assert "[28 more lines]" in text
+    assert all(len(line) <= COLUMNS and line.isprintable() for line in text.splitlines())
+
+
+def test_a_mail_reply_names_what_fails_or_is_skipped_on_both() -> None:
+    text = mail_reply(compared([run(SKIP, SKIP)], [run(SKIP, SKIP)]), COMMAND)
+    assert "  - SKIP cow/wr_hit on nullblk: made up" in text.splitlines()
+    text = mail_reply(compared([run(FAIL, swap="none")] * 2, [run(FAIL, swap="none")] * 2), COMMAND)
+    assert "  - FAIL cow/wr_hit on no swap: the pages hold wrong bytes" in text.splitlines()
+
+
+def test_a_long_command_in_a_mail_is_continued_as_a_shell_reads_it() -> None:
+    words = ["twinboot", "run", "--patch", "my patch", *["--case", "gup/leak_swap_fork"] * 9]
+    text = mail_reply(compared([run()], [run()]), shlex.join(words))
+    command = text.partition("To see it again:\n\n")[2]
+    assert len(command.splitlines()) > 2
+    assert shlex.split(command.replace("\\\n", " ")) == words
+
+
+@pytest.mark.parametrize(
+    ("base", "patched", "status"),
+    [
+        (run(), run(), "pass"),
+        (run(), run(FAIL), "fail"),
+        (run(), run(process=INFRA), "warn"),
+        (run(SKIP, SKIP), run(SKIP, SKIP), "warn"),
+    ],
+)
+def test_a_check_of_b4_has_the_words_that_b4_knows(
+    base: Outcome, patched: Outcome, status: str
+) -> None:
+    """b4 0.16: pass, warn or fail, every field a string, and one entry for each tool."""
+    comparison = compared([base, base], [patched, patched])
+    (entry,) = json.loads(b4_checks(comparison, "the reply", "file:///r.html"))
+    assert entry["status"] == status
+    assert set(entry) == {"tool", "status", "summary", "url", "details"}
+    assert all(isinstance(value, str) for value in entry.values())
+    assert entry["summary"].startswith(comparison.overall.value)
+    assert (entry["details"], entry["url"]) == ("the reply", "file:///r.html")
