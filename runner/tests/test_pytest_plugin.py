@@ -127,26 +127,29 @@ def test_lf_runs_what_failed_and_what_was_an_error(pytester: pytest.Pytester, la
     assert [plan.cases for plan in lab.booted] == [("thp/leak_thp",), ("gup/leak_swap_fork",)]
 
 
-@pytest.mark.parametrize(
-    ("base", "patched", "result"),
-    [
-        (PASS, PASS, "passed"),
-        (FAIL, PASS, "passed"),
-        (FAIL, FAIL, "passed"),
-        (PASS, FAIL, "failed"),
-        (PASS, CRASH, "failed"),
-        (PASS, SKIP, "failed"),
-        (SKIP, SKIP, "skipped"),
-        (PASS, INFRA, "errors"),
-        (INFRA, PASS, "errors"),
-        (SKIP, FAIL, "errors"),
-    ],
-)
-def test_an_item_ends_as_a_gate_takes_its_row(
-    pytester: pytest.Pytester, lab: Lab, base: Verdict, patched: Verdict, result: str
+def test_an_item_ends_as_a_gate_takes_its_row_and_others_can_read_the_junit(
+    pytester: pytest.Pytester, lab: Lab
 ) -> None:
-    lab.base[PATIENT], lab.patched[PATIENT] = base, patched
-    assert outcomes(pytester, "-k", "leak_swap_fork")[result] == 1
+    fates: tuple[tuple[Verdict, Verdict, list[type]], ...] = (
+        (PASS, PASS, []),
+        (FAIL, PASS, []),
+        (FAIL, FAIL, []),
+        (PASS, FAIL, [junitparser.Failure]),
+        (PASS, CRASH, [junitparser.Failure]),
+        (PASS, SKIP, [junitparser.Failure]),
+        (SKIP, SKIP, [junitparser.Skipped]),
+        (PASS, INFRA, [junitparser.Error]),
+        (INFRA, PASS, [junitparser.Error]),
+        (SKIP, FAIL, [junitparser.Error]),
+    )
+    names = [each.id for each in TABLE if "zram" in each.swaps][: len(fates)]
+    (pytester.path / "experiments/mine.yaml").write_text(f"case: {names}\nswap: zram\n")
+    for name, (base, patched, _) in zip(names, fates, strict=True):
+        lab.base[f"{name}@zram"], lab.patched[f"{name}@zram"] = base, patched
+    ran(pytester, "--junitxml=out.xml")
+    suites = junitparser.JUnitXml.fromfile(str(pytester.path / "out.xml"))
+    found = {test.name: [type(each) for each in test.result] for suite in suites for test in suite}
+    assert found == {f"{name}@zram": fate for name, (*_, fate) in zip(names, fates, strict=True)}
 
 
 def test_a_failure_shows_the_evidence_and_no_python(pytester: pytest.Pytester, lab: Lab) -> None:
@@ -194,35 +197,19 @@ def test_the_command_line_names_another_patch_and_source(
     assert [(plan.patch, plan.source) for plan in lab.booted] == [("mine", "git:.@v6")]
 
 
-def test_junit_of_pytest_is_read_by_others(pytester: pytest.Pytester, lab: Lab) -> None:
-    lab.base["thp/leak_thp@zram"] = lab.patched["thp/leak_thp@zram"] = SKIP
-    lab.patched[PATIENT], lab.patched["thp/leak_thp@none"] = FAIL, INFRA
-    ran(pytester, "--junitxml=out.xml")
-    suites = junitparser.JUnitXml.fromfile(str(pytester.path / "out.xml"))
-    found = {test.name: [type(each) for each in test.result] for suite in suites for test in suite}
-    assert found == {
-        "gup/leak_base@none": [],
-        "thp/leak_thp@none": [junitparser.Error],
-        PATIENT: [junitparser.Failure],
-        "thp/leak_thp@zram": [junitparser.Skipped],
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("cases: gup", "there is no key 'cases'"),
-        ("case: nosuch", "there is no case or group `nosuch`"),
-        ("kselftest: mm:cow", "use `twinboot run --experiment`"),
-    ],
-)
 def test_a_bad_experiment_is_one_sentence_when_it_is_collected(
-    pytester: pytest.Pytester, lab: Lab, text: str, sentence: str
+    pytester: pytest.Pytester, lab: Lab
 ) -> None:
-    (pytester.path / "experiments/mine.yaml").write_text(text)
+    faults = {
+        "cases: gup": "there is no key 'cases'",
+        "case: nosuch": "there is no case or group `nosuch`",
+        "kselftest: mm:cow": "use `twinboot run --experiment`",
+    }
+    for number, text in enumerate(faults):
+        (pytester.path / f"experiments/bad{number}.yaml").write_text(text)
     done = ran(pytester)
-    assert done.parseoutcomes() == {"errors": 1}
-    assert sentence in str(done.stdout)
+    assert done.parseoutcomes() == {"errors": 3}
+    assert all(sentence in str(done.stdout) for sentence in faults.values())
     assert "Traceback" not in str(done.stdout)
 
 
