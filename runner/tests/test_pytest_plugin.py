@@ -60,12 +60,13 @@ class Lab:
         self.booted.append(plan)
         (swap,) = plan.swaps
         table = case.select(TABLE, plan.cases)
-        both = [
+        base, patched = (
             [outcome(GUEST.id, swap, PASS, *splats)]
             + [outcome(each.id, swap, told.get(f"{each.id}@{swap}", PASS)) for each in table]
             for told, splats in ((self.base, ()), (self.patched, self.splats))
-        ]
-        return compare([replace(each, measures=()) for each in table], *both, self.twins)
+        )
+        table = tuple(replace(each, measures=()) for each in table)
+        return compare(table, base, patched, self.twins)
 
 
 @pytest.fixture
