@@ -39,7 +39,7 @@ def junit(comparison: Comparison) -> str:
     told += [("run", line) for line in twins_lines(comparison.twins)]
     for name, value in told:
         ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
-    kinds = [_junit_case(suite, row) for row in rows]
+    kinds = [_junit_case(suite, row, comparison) for row in rows]
     suite.set("tests", str(len(rows)))
     suite.set("failures", str(kinds.count("failure")))
     suite.set("errors", str(kinds.count("error")))
@@ -51,7 +51,7 @@ def junit(comparison: Comparison) -> str:
     return ElementTree.tostring(whole, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _junit_case(suite: ElementTree.Element, row: Row) -> str:
+def _junit_case(suite: ElementTree.Element, row: Row, comparison: Comparison) -> str:
     """Add one test case; returns its kind: "failure", "error", "skipped" or "pass"."""
     test = ElementTree.SubElement(
         suite,
@@ -60,10 +60,10 @@ def _junit_case(suite: ElementTree.Element, row: Row) -> str:
         name=headlines([row]),
         time=f"{_seconds(row):.1f}",
     )
-    kind, message = _kind(row)
+    kind, message = ruling(row, comparison)
     if kind != "pass":
         fault = ElementTree.SubElement(test, kind, message=_xml(message), type=row.change.name)
-        fault.text = _xml("\n".join(_evidence(row)))
+        fault.text = _xml("\n".join(evidence(row)))
     elif message:
         ElementTree.SubElement(test, "system-out").text = _xml(message)
     return kind
@@ -75,14 +75,14 @@ def ktap(comparison: Comparison) -> str:
     lines = ["KTAP version 1", f"1..{len(rows)}"]
     lines += [f"# {_line(said)}" for said in twins_lines(comparison.twins)]
     for number, row in enumerate(rows, 1):
-        lines += _ktap_result(row, number)
+        lines += _ktap_result(row, number, comparison)
     lines.append(f"# {_line(overall_sentence(comparison))}")
     return "\n".join(lines) + "\n"
 
 
-def _ktap_result(row: Row, number: int) -> Iterator[str]:
-    kind, message = _kind(row)
-    for said in _evidence(row) if kind in ("failure", "error") else _told(row):
+def _ktap_result(row: Row, number: int, comparison: Comparison) -> Iterator[str]:
+    kind, message = ruling(row, comparison)
+    for said in evidence(row) if kind in ("failure", "error") else _told(row):
         yield f"# {_line(said)}"
     name = headlines([row]).replace("#", "")
     word = "not ok" if kind in ("failure", "error") else "ok"
@@ -112,9 +112,11 @@ def b4_checks(comparison: Comparison, details: str, url: str = "") -> str:
     return json.dumps([entry], indent=1) + "\n"
 
 
-def _kind(row: Row) -> tuple[str, str]:
-    """What a gate makes of a row, and the sentence for it."""
+def ruling(row: Row, comparison: Comparison) -> tuple[str, str]:
+    """What a gate makes of a row (failure, error, skipped or pass), and the sentence for it."""
     told = _told(row)
+    if unequal := comparison.twins.unequal():
+        return "error", f"the arms differ in more than the patch ({', '.join(unequal)})"
     if row.change in REGRESSIONS:
         return "failure", told[0]
     if row.change in OPEN:
@@ -128,7 +130,7 @@ def _told(row: Row) -> list[str]:
     return [f"{finding.change.name}: {sentence(row, finding)}" for finding in row.findings]
 
 
-def _evidence(row: Row) -> Iterator[str]:
+def evidence(row: Row) -> Iterator[str]:
     """Every finding, then each run of both arms with its reason and the kernel's complaints."""
     yield from _told(row)
     for label, arm in (("base", row.base), ("patched", row.patched)):

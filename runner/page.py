@@ -17,11 +17,19 @@ from markupsafe import Markup
 
 from runner.comparison import OPEN, REGRESSIONS, ArmRuns, Change, Comparison, Row
 from runner.judging import GUEST
-from runner.outcome import Outcome, Verdict
+from runner.outcome import BAD, Outcome, Verdict
 from runner.plot import HEIGHT, WIDTH, Plot, plot
 from runner.report import ChangeLine, change_lines
 from runner.transcript import CaseLog, Transcript, divide
-from runner.wording import doubt, overall_sentence, row_doubt, span, still_broken, twins_lines
+from runner.wording import (
+    doubt,
+    headlines,
+    overall_sentence,
+    row_doubt,
+    span,
+    still_broken,
+    twins_lines,
+)
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 LINES_AT_MOST, COLUMNS_AT_MOST = 40, 200
@@ -61,6 +69,7 @@ class Story:
     line: ChangeLine
     tone: str
     parts: tuple[RowPart, ...]
+    said: str
     plots: tuple[tuple[str, Plot], ...]
 
 
@@ -106,7 +115,9 @@ def _parts(comparison: Comparison, transcripts: tuple[Transcript, ...]) -> tuple
 
 def _part(number: int, row: Row, transcripts: tuple[Transcript, ...]) -> RowPart:
     told = _eventful(row)
-    plots = (plot(row, spec) for spec in row.case.measures)
+    moved = {finding.name for finding in row.findings if finding.subject == "measure"}
+    specs = sorted(row.case.measures, key=lambda spec: spec.name not in moved)
+    plots = (plot(row, spec) for spec in specs)
     return RowPart(
         number=number,
         row=row,
@@ -115,7 +126,7 @@ def _part(number: int, row: Row, transcripts: tuple[Transcript, ...]) -> RowPart
         figures=tuple(
             f"{spec.name} {span(row.base.values(spec.name))} / "
             f"{span(row.patched.values(spec.name))} {spec.unit}"
-            for spec in row.case.measures
+            for spec in specs
         ),
         plots=tuple(each for each in plots if each is not None),
         missed=row_doubt(row),
@@ -134,7 +145,16 @@ def _stories(comparison: Comparison, parts: tuple[RowPart, ...]) -> Iterator[Sto
     found = {(part.row.case.id, part.row.swap): part for part in parts}
     for line in reversed(change_lines(comparison)):
         members = tuple(found[row.case.id, row.swap] for row in line.rows)
-        yield Story(line, _tone(line.change), members, tuple(_moved(members)))
+        yield Story(line, _tone(line.change), members, _said(line.rows), tuple(_moved(members)))
+
+
+def _said(rows: Iterable[Row]) -> str:
+    """Why the first row that is bad with the patch is, in the words of its worst run."""
+    for row in rows:
+        worst = row.patched.worst
+        if worst is not None and worst.verdict in BAD:
+            return f"{headlines([row])}, run {worst.repeat} with the patch: {worst.reason}"
+    return ""
 
 
 def _moved(parts: Iterable[RowPart]) -> Iterator[tuple[str, Plot]]:

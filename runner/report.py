@@ -86,9 +86,9 @@ def change_lines(comparison: Comparison) -> tuple[ChangeLine, ...]:
     for rows in _alike(comparison.rows):
         whole = pooled(rows)
         first, *rest = whole.findings
-        also = tuple((finding.change, _clean(sentence(whole, finding))) for finding in rest)
-        also += tuple((Change.SAME, _clean(said)) for said in still_broken(whole))
-        story = (first.change, _clean(sentence(whole, first)), also)
+        also = tuple((finding.change, clean(sentence(whole, finding))) for finding in rest)
+        also += tuple((Change.SAME, clean(said)) for said in still_broken(whole))
+        story = (first.change, clean(sentence(whole, first)), also)
         stories.setdefault(story, []).extend(rows)
     lines = [
         ChangeLine(change, _where(rows), said, also, tuple(rows))
@@ -117,7 +117,7 @@ def quiet_lines(comparison: Comparison) -> tuple[QuietLine, ...]:
     swaps: dict[tuple[str, str, str], list[str]] = {}
     for row in comparison.rows:
         if not row.findings and not _uneventful(row):
-            key = (row.case.id, _verdict_words(row), _clean(_remark(row)))
+            key = (row.case.id, _verdict_words(row), clean(_remark(row)))
             swaps.setdefault(key, []).append(row.swap)
     return tuple(QuietLine(case, tuple(on), word, said) for (case, word, said), on in swaps.items())
 
@@ -141,7 +141,7 @@ def print_report(comparison: Comparison, console: Console) -> None:
 def _print_line(text: str, style: str, console: Console) -> None:
     """One line; only a terminal folds it."""
     unfolded = not console.is_terminal
-    console.print(escape(_clean(text)), style=style, highlight=False, soft_wrap=unfolded)
+    console.print(escape(clean(text)), style=style, highlight=False, soft_wrap=unfolded)
 
 
 def markdown(comparison: Comparison) -> str:
@@ -266,11 +266,11 @@ def _md_table(comparison: Comparison) -> Iterator[str]:
         yield "| " + " | ".join(_md(cell) for cell in cells) + " |"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Guests are not trusted: no control character of theirs reaches a terminal."""
     return _CONTROL.sub(" ", text).strip()
 
 
 def _md(text: str) -> str:
     """Text as Markdown shows it literally."""
-    return re.sub(r"([\\|*<>\[\]])", r"\\\1", _clean(text)).replace("_", r"\_")
+    return re.sub(r"([\\|*<>\[\]])", r"\\\1", clean(text)).replace("_", r"\_")

@@ -12,6 +12,7 @@ from runner import host, shell
 from runner.commands.options import (
     AccelOption,
     CompilerOption,
+    ExperimentOption,
     KconfigOption,
     PatchOption,
     QuietOption,
@@ -24,6 +25,7 @@ from runner.progress import Teller
 
 @guarded
 def build(
+    experiment: ExperimentOption = None,
     source: SourceOption = DEFAULT_SOURCE,
     patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
