@@ -11,6 +11,7 @@ from statistics import median
 from runner.case import Case
 from runner.comparison import Change, Comparison, Finding, Row
 from runner.judging import GUEST
+from runner.outcome import Verdict
 
 # What fails a gate, and what chance may have made of a few runs
 GRAVE = (Change.FLAKY, Change.NEW_SPLAT, Change.NEW_SKIP, Change.LOST, Change.REGRESSED)
@@ -20,8 +21,9 @@ BARELY = 0.1
 def rows_in_doubt(comparison: Comparison) -> dict[str, tuple[Case, ...]]:
     """The cases to run again, by swap. A kernel that did not live to run them is beyond doubt."""
     again: dict[str, tuple[Case, ...]] = {}
+    shaken = {row.swap for row in comparison.rows if row.case == GUEST and row.change in GRAVE}
     for row in comparison.rows:
-        if row.case != GUEST and _doubtful(row):
+        if row.case != GUEST and (_doubtful(row) or (row.swap in shaken and _unheard(row))):
             again[row.swap] = (*again.get(row.swap, ()), row.case)
     return again
 
@@ -30,6 +32,11 @@ def _doubtful(row: Row) -> bool:
     if not all(run.ran for run in (*row.base.runs, *row.patched.runs)):
         return False
     return any(finding.change in GRAVE or _barely(row, finding) for finding in row.findings)
+
+
+def _unheard(row: Row) -> bool:
+    """It may be in this case that the guest itself came to grief."""
+    return any(run.verdict is Verdict.INFRA and run.ran for run in row.patched.runs)
 
 
 def _barely(row: Row, finding: Finding) -> bool:

@@ -43,7 +43,8 @@ class CaseLog:
 
     `number` is the one in the markers around it. `exit` is None when no exit code came.
     ended: "exit" by itself; "timeout" its deadline passed; "oom" the out-of-memory killer ended
-    it; "died" the guest went away under it. `seconds` are the host's.
+    it; "died" the guest went away under it. `seconds` are the host's. `framed` is False when it
+    ended by itself and the guest's shell, which runs it, never said so on the results channel.
     """
 
     case: str
@@ -53,6 +54,7 @@ class CaseLog:
     exit: int | None
     ended: Ended
     seconds: float
+    framed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ class Trial:
 def run_trial(trial: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
     """Boot, run every case, and after a crash go on with the rest in a fresh guest.
 
-    A boot before which no case could start is tried once more; then the rest is given up.
+    A boot in which no case could start, or the shell broke in the first, is tried once more; then
+    the rest is given up.
     """
     transcripts: list[Transcript] = []
     left, failures = trial.cases, 0
@@ -65,7 +66,7 @@ def run_trial(trial: Trial, folder: Path, stop: threading.Event) -> tuple[Transc
         part = len(transcripts)
         now = replace(trial, cases=left)
         transcript = _one_boot(now, part, folder / f"boot-{part}", stop)
-        failures = 0 if transcript.logs else failures + 1
+        failures = 0 if any(log.framed for log in transcript.logs) else failures + 1
         left = left[len(transcript.logs) :]
         transcripts.append(transcript)
     return tuple(transcripts)
@@ -117,22 +118,23 @@ def _boot(trial: Trial, folder: Path) -> Boot:
 
 
 def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
-    """Run cases until one takes the guest down, hangs, or taints the kernel."""
+    """Run cases until one takes the guest or its shell down, hangs, or taints the kernel."""
     logs: list[CaseLog] = []
     for number, case in enumerate(trial.cases, 1):
         said, noise = guest.results.stat().st_size, guest.console.stat().st_size
         ran = _run_case(case, number, guest, trial.scale)
         text = _since(guest.results, said)
         ended = _ended(ran, _since(guest.console, noise))
-        inner = _unframed(text)
-        logs.append(CaseLog(case.id, trial.swap.kind, number, inner, ran.exit, ended, ran.seconds))
+        framed = ran.ended != "exit" or _closed(text, case, number)
+        seen = _unframed(text), ran.exit, ended, ran.seconds, framed
+        logs.append(CaseLog(case.id, trial.swap.kind, number, *seen))
         if ran.ended == "gone":
             return tuple(logs), _end(guest, "qemu-died")
         if ran.ended == "timeout":
             return tuple(logs), _after_timeout(guest, trial.scale)
         if ran.ended == "broken":
             return tuple(logs), "poweroff" if guest.alive(trial.scale) else _end(guest, "hang")
-        if _tainted(text):
+        if _tainted(text) or not framed:
             break
     return tuple(logs), "poweroff"
 
@@ -188,6 +190,11 @@ def _console(guest: Guest) -> str:
 
 def _since(path: Path, offset: int) -> str:
     return path.read_bytes()[offset:].decode(errors="replace")
+
+
+def _closed(text: str, case: Case, number: int) -> bool:
+    """Whether the guest's shell lived to say how the case ended, be it behind an open line."""
+    return f"twinboot: end {case.id} {number} exit=" in text.rstrip("\n").rpartition("\n")[2]
 
 
 def _unframed(text: str) -> str:
