@@ -21,8 +21,9 @@ BARELY = 0.1
 def rows_in_doubt(comparison: Comparison) -> dict[str, tuple[Case, ...]]:
     """The cases to run again, by swap. A kernel that did not live to run them is beyond doubt."""
     again: dict[str, tuple[Case, ...]] = {}
+    shaken = {row.swap for row in comparison.rows if row.case == GUEST and row.change in GRAVE}
     for row in comparison.rows:
-        if row.case != GUEST and _doubtful(row):
+        if row.case != GUEST and (_doubtful(row) or (row.swap in shaken and _unheard(row))):
             again[row.swap] = (*again.get(row.swap, ()), row.case)
     return again
 
@@ -52,6 +53,11 @@ def _doubtful(row: Row) -> bool:
     if not all(run.ran for run in (*row.base.runs, *row.patched.runs)):
         return False
     return any(finding.change in GRAVE or _barely(row, finding) for finding in row.findings)
+
+
+def _unheard(row: Row) -> bool:
+    """It may be in this case that the guest itself came to grief."""
+    return any(run.verdict is Verdict.INFRA and run.ran for run in row.patched.runs)
 
 
 def _barely(row: Row, finding: Finding) -> bool:

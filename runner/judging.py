@@ -7,6 +7,7 @@ The rules for a single run are outcome.py; nothing is compared here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from runner.case import Case
 from runner.outcome import Charge, Outcome, Scene, Verdict, judge, with_splat, worst
@@ -33,7 +34,7 @@ def judge_guests(transcripts: Sequence[Transcript], cases: Iterable[Case]) -> tu
     Every planned case gets an outcome, and so does the guest itself (guest/boot).
     """
     table = {case.id: case for case in cases}
-    judged = [_guest_outcome(transcript) for transcript in transcripts]
+    judged = _whole([_guest_outcome(transcript) for transcript in transcripts])
     ran: set[str] = set()
     for transcript in transcripts:
         console = divide(transcript.console)
@@ -43,6 +44,14 @@ def judge_guests(transcripts: Sequence[Transcript], cases: Iterable[Case]) -> tu
                 ran.add(log.case)
     judged += _absent(transcripts, table, ran)
     return tuple(judged)
+
+
+def _whole(parts: list[Outcome]) -> list[Outcome]:
+    """The guests of one repeat are judged as one: a fresh one does not make up for a dead one."""
+    if not parts:
+        return []
+    gravest = max(parts, key=lambda part: part.verdict)
+    return [replace(gravest, splats=tuple(splat for part in parts for splat in part.splats))]
 
 
 def _judge_log(case: Case, log: CaseLog, transcript: Transcript, console: Divided) -> Outcome:
@@ -58,10 +67,17 @@ def _judge_log(case: Case, log: CaseLog, transcript: Transcript, console: Divide
     return judge(case, log, scene)
 
 
+def _shell_lost(log: CaseLog, console: Divided) -> bool:
+    """The command that ran the case ended, and said so on neither of its two channels."""
+    span = console.span(log.case, log.number)
+    return log.ended == "exit" and not log.framed and not (span and span.closed)
+
+
 def _guest_outcome(transcript: Transcript) -> Outcome:
     """The guest apart from its cases."""
-    found = splats(divide(transcript.console).outside)
-    charge = worst(_guest_charges(transcript, found))
+    console = divide(transcript.console)
+    found = splats(console.outside)
+    charge = worst((*_guest_charges(transcript, found), *_shell_charges(transcript, console)))
     reason = charge.reason if charge.verdict else "it booted, ran its cases and powered off"
     return Outcome(
         case=GUEST.id,
@@ -84,6 +100,13 @@ def _guest_charges(transcript: Transcript, found: tuple[Splat, ...]) -> Iterator
     in_a_case = bool(transcript.logs) and transcript.logs[-1].ended in ("died", "timeout")
     if transcript.end != "poweroff" and not in_a_case:
         yield _idle_death(transcript, found)
+
+
+def _shell_charges(transcript: Transcript, console: Divided) -> Iterator[Charge]:
+    """The guest's shell is a program like any other: a kernel may lose its memory, too."""
+    for log in transcript.logs:
+        if _shell_lost(log, console):
+            yield Charge(Verdict.FAIL, f"the guest's own shell broke while {log.case} ran")
 
 
 def _idle_death(transcript: Transcript, found: tuple[Splat, ...]) -> Charge:

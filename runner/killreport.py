@@ -6,23 +6,17 @@ It decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from runner.judging import GUEST
 from runner.killtable import Fate, KillTable, Trialled
 
 FORMAT = "twinboot-killtable"
 VERSION = 1
-_LETTERS = {
-    Fate.NOT_RUN: "",
-    Fate.SURVIVED: "-",
-    Fate.UNDECIDED: "?",
-    Fate.TOLD_APART: "d",
-    Fate.KILLED: "**K**",
-}
 
 
 def print_table(table: KillTable, console: Console) -> None:
@@ -59,25 +53,33 @@ def remarks(table: KillTable) -> Iterator[str]:
 
 
 def markdown(table: KillTable) -> str:
-    """The same as a page: the matrix of cases and bugs below the list."""
-    lines = ["# twinboot: known bugs and what notices them", ""]
+    """The same as a page, with the table turned round below it: which bugs each case noticed."""
+    lines = ["# twinboot: known bugs and what notices them", "", f"- {_md(_extent(table))}"]
     lines += [f"- {_md(line)}" for line in remarks(table)]
-    lines += ["", "| | known bug | killed by | told apart by | survived |", "|---|---|---|---|---|"]
-    for number, each in enumerate(table.bugs, 1):
+    lines += ["", "| known bug | killed by | told apart by | survived |", "|---|---|---|---|"]
+    for each in table.bugs:
         cells = " | ".join(_md(cell) for cell in _cells(each))
-        lines.append(f"| {number} | {each.bug.name} | {cells} |")
-    lines += ["", "K killed, d told apart, - survived, ? undecided, empty: not run", ""]
-    lines += list(_matrix(table))
+        lines.append(f"| {each.bug.name} | {cells} |")
+    lines += ["", "| case | kills | tells apart |", "|---|---|---|", *_by_case(table)]
     return "\n".join(lines) + "\n"
 
 
-def _matrix(table: KillTable) -> Iterator[str]:
-    numbers = range(1, len(table.bugs) + 1)
-    yield "| case | " + " | ".join(map(str, numbers)) + " |"
-    yield "|---|" + "---|" * len(table.bugs)
-    fates = [each.fates for each in table.bugs]
-    for name in dict.fromkeys(name for found in fates for name in found):
-        cells = (_LETTERS[found.get(name, Fate.NOT_RUN)] for found in fates)
+def _extent(table: KillTable) -> str:
+    """How much was run for it."""
+    rows = [row for each in table.bugs for row in each.rows if row.case != GUEST]
+    swaps = ", ".join(sorted({row.swap for row in rows}))
+    runs = sum(len(row.patched.runs) for row in rows)
+    base = {(row.case.id, row.swap): len(row.base.runs) for row in rows}
+    return f"swap: {swaps}; {runs} runs of cases with a bug, {sum(base.values())} on base"
+
+
+def _by_case(table: KillTable) -> Iterator[str]:
+    fates = [(each.bug.name, each.fates) for each in table.bugs]
+    for name in dict.fromkeys(name for _, found in fates for name in found):
+        cells = (
+            ", ".join(bug for bug, found in fates if found.get(name) is one)
+            for one in (Fate.KILLED, Fate.TOLD_APART)
+        )
         yield f"| {_md(name)} | {' | '.join(cells)} |"
 
 
@@ -128,10 +130,19 @@ def _cells(each: Trialled) -> tuple[str, str, str]:
     killed, told = each.by(Fate.KILLED), each.by(Fate.TOLD_APART)
     left = each.by(Fate.SURVIVED)
     unclear = each.by(Fate.UNDECIDED)
-    rest = ", ".join(left) if not (killed or told) else f"{len(left)} cases" if left else ""
+    rest = _names(left) if not (killed or told) else f"{len(left)} cases" if left else ""
     if unclear:
-        rest = "; ".join(part for part in (rest, f"undecided: {', '.join(unclear)}") if part)
-    return ", ".join(killed), ", ".join(told), rest
+        rest = "; ".join(part for part in (rest, f"undecided: {_names(unclear)}") if part)
+    return _names(killed), _names(told), rest
+
+
+def _names(cases: Iterable[str]) -> str:
+    """`cow/a, b; fork/c`: the group said once."""
+    groups: dict[str, list[str]] = {}
+    for name in cases:
+        group, _, rest = name.rpartition("/")
+        groups.setdefault(group, []).append(rest)
+    return "; ".join(f"{group}/{', '.join(rest)}" for group, rest in groups.items())
 
 
 def _md(text: str) -> str:

@@ -56,7 +56,8 @@ class CaseLog:
 
     `number` is the one in the markers around it. `exit` is None when no exit code came.
     ended: "exit" by itself; "timeout" its deadline passed; "oom" the out-of-memory killer ended
-    it; "died" the guest went away under it. `seconds` are the host's.
+    it; "died" the guest went away under it. `seconds` are the host's. `framed` is False when it
+    ended by itself and the guest's shell, which runs it, never said so on the results channel.
     """
 
     case: str
@@ -66,6 +67,7 @@ class CaseLog:
     exit: int | None
     ended: Ended
     seconds: float
+    framed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,12 @@ class Transcript:
 def untried(cases: tuple[T, ...], boots: Iterable[Transcript]) -> tuple[T, ...]:
     """Which of a trial's cases another boot has to try after these.
 
-    A boot before which no case could start is tried once more; then the rest is given up.
+    A boot in which no case could start, or the shell broke in the first, is tried once more; then
+    the rest is given up.
     """
     failures = 0
     for boot in boots:
-        failures = 0 if boot.logs else failures + 1
+        failures = 0 if any(log.framed for log in boot.logs) else failures + 1
         cases = cases[len(boot.logs) :]
     return cases if failures < BOOT_TRIES else ()
 

@@ -109,22 +109,23 @@ def _boot(trial: Trial, folder: Path) -> Boot:
 
 
 def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
-    """Run cases until one takes the guest down, hangs, or taints the kernel."""
+    """Run cases until one takes the guest or its shell down, hangs, or taints the kernel."""
     logs: list[CaseLog] = []
     for number, case in enumerate(trial.cases, 1):
         said, noise = guest.results.stat().st_size, guest.console.stat().st_size
         ran = _run_case(case, number, guest, trial.scale)
         text = _since(guest.results, said)
         ended = _ended(ran, _since(guest.console, noise))
-        inner = _unframed(text)
-        logs.append(CaseLog(case.id, trial.swap.kind, number, inner, ran.exit, ended, ran.seconds))
+        framed = ran.ended != "exit" or _closed(text, case, number)
+        seen = _unframed(text), ran.exit, ended, ran.seconds, framed
+        logs.append(CaseLog(case.id, trial.swap.kind, number, *seen))
         if ran.ended == "gone":
             return tuple(logs), _end(guest, "qemu-died")
         if ran.ended == "timeout":
             return tuple(logs), _after_timeout(guest, trial.scale)
         if ran.ended == "broken":
             return tuple(logs), "poweroff" if guest.alive(trial.scale) else _end(guest, "hang")
-        if _tainted(text):
+        if _tainted(text) or not framed:
             break
     return tuple(logs), "poweroff"
 
@@ -180,6 +181,11 @@ def _console(guest: Guest) -> str:
 
 def _since(path: Path, offset: int) -> str:
     return path.read_bytes()[offset:].decode(errors="replace")
+
+
+def _closed(text: str, case: Case, number: int) -> bool:
+    """Whether the guest's shell lived to say how the case ended, be it behind an open line."""
+    return f"twinboot: end {case.id} {number} exit=" in text.rstrip("\n").rpartition("\n")[2]
 
 
 def _unframed(text: str) -> str:

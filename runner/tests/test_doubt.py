@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from runner.comparison import Change
 from runner.doubt import rows_in_doubt
-from runner.outcome import Outcome
-from runner.tests.arms import CRASH, FAIL, PASS, REUSE, compared, reused, run
+from runner.judging import GUEST
+from runner.outcome import Outcome, Verdict
+from runner.tests.arms import CRASH, FAIL, INFRA, PASS, REUSE, compared, reused, run
 
 AGAIN = {"nullblk": (REUSE,)}
 
@@ -43,3 +47,16 @@ def test_more_runs_take_a_claim_back_that_chance_had_made() -> None:
     base, patched = [run(), run()], [run(FAIL), run(FAIL)]
     assert compared(base, patched).exit_code == 1
     assert compared([*base, run(FAIL), run()], [*patched, run(), run(FAIL)]).exit_code == 3
+
+
+def test_what_was_not_heard_when_the_guest_came_to_grief_is_run_again() -> None:
+    def both(verdict: Verdict, guest: Verdict) -> list[Outcome]:
+        return [run(process=verdict), replace(run(process=guest), case=GUEST.id)]
+
+    broken = both(INFRA, FAIL)
+    assert rows_in_doubt(compared(both(PASS, PASS), broken)) == AGAIN
+    assert rows_in_doubt(compared(both(PASS, PASS), both(INFRA, PASS))) == {}
+    found = compared(both(PASS, PASS), [*broken, *both(PASS, PASS)])
+    assert (found.rows[0].change, found.exit_code) == (Change.FLAKY, 3)
+    assert compared(both(PASS, PASS), [*broken, *broken]).exit_code == 1
+    assert compared(broken, broken).exit_code == 3

@@ -228,3 +228,30 @@ def test_a_program_that_gives_up_early_skips_every_invariant_with_its_reason() -
     said = "KTAP version 1\n1..2\nok 1 not_reached # SKIP no zram here\nok 2 not_reached # SKIP x\n"
     result = parse_ktap(said)
     assert (result.points, result.skip_all, result.problems) == ((), "no zram here", ())
+
+
+def broken_shell(*, on_console: bool) -> Transcript:
+    said = console(1)
+    if not on_console:
+        said = said.partition("twinboot: end")[0]
+    return guest(replace(log("", 1), framed=False), said=said, planned=(LEAK.id,))
+
+
+def test_a_shell_that_ends_without_a_word_is_held_against_the_guest() -> None:
+    outcomes = by_case(broken_shell(on_console=False))
+    assert outcomes[LEAK.id].verdict is Verdict.INFRA
+    assert outcomes[GUEST.id].verdict is Verdict.FAIL
+    assert outcomes[GUEST.id].reason == f"the guest's own shell broke while {LEAK.id} ran"
+
+
+def test_a_word_lost_on_one_channel_is_held_against_nobody() -> None:
+    assert by_case(broken_shell(on_console=True))[GUEST.id].verdict is Verdict.PASS
+    kept = replace(log(), framed=True)
+    said = console(1).partition("twinboot: end")[0]
+    assert by_case(guest(kept, said=said, planned=(LEAK.id,)))[GUEST.id].verdict is Verdict.PASS
+
+
+def test_a_fresh_guest_does_not_make_up_for_a_dead_one() -> None:
+    fine = guest(log(), planned=(LEAK.id,), part=1)
+    found = verdicts(broken_shell(on_console=False), fine)
+    assert found[GUEST.id] == [Verdict.FAIL]
