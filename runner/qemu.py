@@ -12,16 +12,24 @@ from pathlib import Path
 RESULTS_PORT = "twinboot.results"
 SWAP_SERIAL = "twinboot-swap"
 RAMDISK_KIB = 256 * 1024
+# Where QEMU listens for its owner, below the folder that it is started in: the path of a socket
+# may have 107 bytes. No guest reaches it.
+MONITOR = "monitor/qmp"
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a guest is made of. A timing under KVM is never compared with one under TCG."""
+    """What a guest is made of. A timing under KVM is never compared with one under TCG.
+
+    `gdb` is the socket at which QEMU waits for a debugger; with `vmcore` the memory of a guest
+    that dies is kept.
+    """
 
     accelerator: str = "tcg"
     cpus: int = 2
     memory_mib: int = 1024
     gdb: Path | None = None
+    vmcore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ def guest_argv(
         *_network_words(ssh_port),
         *_results_words(files),
         *_swap_disk_words(files),
+        *_monitor_words(),
         *_gdb_words(machine),
     )
 
@@ -70,8 +79,13 @@ def _virtme_words(machine: Machine, files: BootFiles) -> tuple[str, ...]:
 
 
 def _kernel_words(append: str) -> tuple[str, ...]:
-    options = (
-        "twinboot.guest=1",
+    options = ("twinboot.guest=1", *kernel_options(), *append.split())
+    return tuple(word for option in options for word in ("--kopt", option))
+
+
+def kernel_options() -> tuple[str, ...]:
+    """What every kernel of ours is started with."""
+    return (
         "loglevel=6",
         # the marks between cases on the console must not be rate limited
         "printk.devkmsg=on",
@@ -83,13 +97,13 @@ def _kernel_words(append: str) -> tuple[str, ...]:
         # under TCG on a loaded host the timer interrupts come late, and the kernel panics with
         # "IO-APIC + timer doesn't work!" before it runs anything
         "no_timer_check",
+        # an NMI from the monitor makes a kernel that hangs tell where it is, and panic
+        "unknown_nmi_panic",
         # one ram disk, exactly the size of the swap
         "brd.rd_nr=1",
         f"brd.rd_size={RAMDISK_KIB}",
         "null_blk.nr_devices=0",
-        *append.split(),
     )
-    return tuple(word for option in options for word in ("--kopt", option))
 
 
 def _accelerator_words(machine: Machine) -> tuple[str, ...]:
@@ -125,6 +139,14 @@ def _swap_disk_words(files: BootFiles) -> tuple[str, ...]:
         return ()
     drive = f"file={_escaped(files.swap_disk)},if=none,id=twinboot-swap,format=raw,cache=unsafe"
     return ("-drive", drive, *_device(f"virtio-blk-pci,drive=twinboot-swap,serial={SWAP_SERIAL}"))
+
+
+def _monitor_words() -> tuple[str, ...]:
+    """A guest that panics is reset (panic=-1): instead it stops, so that it can be looked at."""
+    return (
+        *("-qmp", f"unix:{MONITOR},server=on,wait=off"),
+        *("-action", "reboot=shutdown,shutdown=pause"),
+    )
 
 
 def _gdb_words(machine: Machine) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Transcript:
     """Everything one guest said. `console_ok` is False when its console could not be captured.
 
     end "swap-failed": the guest's swap is not what was asked for (`note` says how), so no case
-    was started, and the fault is ours.
+    was started, and the fault is ours. `autopsy` is what QEMU knew of a guest that died or hung.
     """
 
     boot: BootRecord
@@ -69,6 +69,7 @@ class Transcript:
     end: End
     console_ok: bool = True
     note: str = ""
+    autopsy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
