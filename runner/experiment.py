@@ -100,7 +100,7 @@ def run_experiment(plan: Plan, progress: Progress) -> Comparison:
     """Fetch, build, boot, judge, compare; the evidence stays in `plan.folder`."""
     ours, wanted = chosen_cases(plan), foreign_wanted(plan)
     cache = host.cache_dir()
-    _begin_folder(plan)
+    begin_folder(plan)
     arms = build_arms(plan, cache, progress)
     cases, root = choose_programs(plan, ours, wanted, cache, progress)
     machine = choose_machine(plan, arms.base, root, cache, progress)
@@ -240,7 +240,17 @@ def swaps_of(plan: Plan, cases: tuple[Case, ...]) -> tuple[Swap, ...]:
 
 
 def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
-    """Both kernels. The base is the empty prefix of the patch set, so it is no special case.
+    """Both kernels. The base is the empty prefix of the patch set, so it is no special case."""
+    request, notes = request_of(plan, cache, progress)
+    base, patched = (
+        build(each, cache, progress)
+        for each in (dataclasses.replace(request, patchset=request.patchset.prefix(0)), request)
+    )
+    return Arms(request.fetched, request.patchset, request.kconfig, base, patched, notes)
+
+
+def request_of(plan: Plan, cache: Path, progress: Progress) -> tuple[BuildRequest, tuple[str, ...]]:
+    """What the patched kernel is built from, and notes on the choice.
 
     Which patches those are may depend on the source's version, known once it is fetched.
     """
@@ -254,11 +264,7 @@ def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
         patchset = dataclasses.replace(patchset, name=chosen.name)
         notes = (f"patch set {chosen.name} for Linux {fetched.version}",)
         progress(notes[0])
-    base, patched = (
-        build(BuildRequest(fetched, each, kconfig, plan.compiler), cache, progress)
-        for each in (patchset.prefix(0), patchset)
-    )
-    return Arms(fetched, patchset, kconfig, base, patched, notes)
+    return BuildRequest(fetched, patchset, kconfig, plan.compiler), notes
 
 
 def choose_machine(
@@ -329,7 +335,7 @@ def matrix_of(
     )
 
 
-def _begin_folder(plan: Plan) -> None:
+def begin_folder(plan: Plan) -> None:
     """The plan is written first, so that a run that is killed still tells what it was."""
     if (plan.folder / "plan.json").exists():
         raise UserError(f"{plan.folder} holds a run already; choose another --out")
