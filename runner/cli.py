@@ -7,7 +7,7 @@ import signal
 
 import typer
 
-from runner.commands import household, kernels, prove, run
+from runner.commands import again, household, kernels, prove, run
 
 app = typer.Typer(
     add_completion=False,
@@ -22,6 +22,12 @@ app.command(epilog="Example: twinboot prove --bug ksm-reuse --bug never-reuse")(
 app.command(epilog="Example: twinboot compare ~/.cache/twinboot/runs/20220113-173000-sketch")(
     run.compare
 )
+app.command(
+    epilog="Example: twinboot repro ~/.cache/twinboot/runs/20220113-173000-sketch stable/st_wr"
+)(again.repro)
+app.command(
+    epilog="Example: twinboot bundle ~/.cache/twinboot/runs/20220113-173000-sketch stable/st_wr"
+)(again.bundle)
 app.command(epilog="Example: twinboot build --patch my.patch")(kernels.build)
 app.command("shell", epilog="Example: twinboot shell --arm patched --swap zram")(kernels.open_shell)
 app.command("list", epilog="Example: twinboot list cases")(household.list_things)
