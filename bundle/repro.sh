@@ -133,7 +133,7 @@ compare_measures()
 			if (b == "" || p == "") { print "not told"; exit }
 			d = better == "higher" ? b - p : p - b
 			if (better == "none" || (d <= t && -d <= t)) print "no change"
-			else print d > 0 ? "WORSENED" : "IMPROVED"
+			else print (d > 0 ? "WORSENED" : "IMPROVED")
 		}')
 		echo "$name: ${b:--} $unit on base, ${p:--} with the patch: $word"
 		[ "$word" != WORSENED ] || echo "$name" >>out/worse

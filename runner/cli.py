@@ -28,6 +28,9 @@ app.command(
 app.command(
     epilog="Example: twinboot bundle ~/.cache/twinboot/runs/20220113-173000-sketch stable/st_wr"
 )(again.bundle)
+app.command(epilog="Example: twinboot splats ~/.cache/twinboot/runs/20220113-173000-sketch")(
+    again.splats
+)
 app.command(epilog="Example: twinboot build --patch my.patch")(kernels.build)
 app.command("shell", epilog="Example: twinboot shell --arm patched --swap zram")(kernels.open_shell)
 app.command("list", epilog="Example: twinboot list cases")(household.list_things)

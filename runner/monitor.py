@@ -73,13 +73,18 @@ class Monitor:
 
     def examine(self, stop: threading.Event) -> None:
         """Look at a guest that no longer answers, then make its kernel say where it is (an NMI)."""
-        with contextlib.suppress(RuntimeError):
-            job = asyncio.run_coroutine_threadsafe(self._examine_hung(), self._loop)
+        if self._loop.is_closed():
+            return
+        work = self._examine_hung()
+        try:
+            job = asyncio.run_coroutine_threadsafe(work, self._loop)
             deadline = time.monotonic() + ANSWER_S + NMI_S + DUMP_S * bool(self._corpse.vmcore)
             while not job.done() and time.monotonic() < deadline and not stop.is_set():
                 concurrent.futures.wait((job,), 0.1)
             if not job.done():
                 job.cancel()
+        except RuntimeError:  # closed at this moment
+            work.close()
 
     def close(self) -> None:
         """Wait for the thread; QEMU has been ended before."""
@@ -166,7 +171,9 @@ class Monitor:
             where = {"val": pointer - (1 << 64), "size": size, "cpu-index": number}
             with contextlib.suppress(QMPError, OSError):
                 await self._client.execute("memsave", {**where, "filename": str(file)})
-                return file.read_bytes()
+                said = file.read_bytes()
+                file.unlink()
+                return said
         return b""
 
     async def _dump(self, path: Path) -> str:

@@ -6,6 +6,7 @@ It starts nothing; runner/guest.py does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,16 @@ RAMDISK_KIB = 256 * 1024
 # Where QEMU listens for its owner, below the folder that it is started in: the path of a socket
 # may have 107 bytes. No guest reaches it.
 MONITOR = "monitor/qmp"
+GDB = Path("monitor/gdb")
+DRGN = Path("monitor/drgn")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What a guest is made of. A timing under KVM is never compared with one under TCG.
 
-    `gdb` is the socket at which QEMU waits for a debugger; with `vmcore` the memory of a guest
-    that dies is kept.
+    `gdb` and `drgn` are the sockets at which QEMU waits for those debuggers; with `vmcore` the
+    memory of a guest that dies is kept.
     """
 
     accelerator: str = "tcg"
@@ -30,6 +33,7 @@ class Machine:
     memory_mib: int = 1024
     gdb: Path | None = None
     vmcore: bool = False
+    drgn: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def guest_argv(
         *_results_words(files),
         *_swap_disk_words(files),
         *_monitor_words(),
-        *_gdb_words(machine),
+        *_debugger_words(machine),
     )
 
 
@@ -149,10 +153,12 @@ def _monitor_words() -> tuple[str, ...]:
     )
 
 
-def _gdb_words(machine: Machine) -> tuple[str, ...]:
-    if machine.gdb is None:
-        return ()
-    return ("-gdb", f"unix:{_escaped(machine.gdb)},server=on,wait=off")
+def _debugger_words(machine: Machine) -> Iterator[str]:
+    """drgn speaks QMP, over a socket of its own."""
+    if machine.gdb is not None:
+        yield from ("-gdb", f"unix:{_escaped(machine.gdb)},server=on,wait=off")
+    if machine.drgn is not None:
+        yield from ("-qmp", f"unix:{_escaped(machine.drgn)},server=on,wait=off")
 
 
 def _device(text: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from runner.judging import GUEST
 from runner.patchset import Patch
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
-from runner.transcript import ArmLabel
+from runner.transcript import ArmLabel, Transcript
 from runner.twins import Arm
 
 _PLAN = TypeAdapter(Plan)
@@ -146,6 +146,16 @@ def machine(former: Former, kernel: Kernel, folder: Rootfs, cache: Path) -> Mach
     if told.accelerator == "kvm":
         accel.choose("kvm", kernel.image, folder.path, cache)
     return told
+
+
+def titled(script: Transcript) -> str:
+    """Which guest it was, and how it ended."""
+    boot = script.boot
+    ran = [log.case for log in script.logs if log.ended != "exit"]
+    during = f" during {ran[-1]}" if ran else ""
+    return (
+        f"{boot.arm} on {boot.swap}, run {boot.repeat}, guest {boot.part + 1}: {script.end}{during}"
+    )
 
 
 def programs(former: Former, progress: Progress) -> tuple[Mapping[ArmLabel, Kernel], Rootfs]:

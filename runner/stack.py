@@ -68,7 +68,7 @@ def registers(said: str) -> tuple[Registers, ...]:
     starts = [*_CPU.finditer(said)]
     ends = [each.start() for each in starts[1:]] + [len(said)]
     parts = [
-        (int(each[1]), said[each.start() : end]) for each, end in zip(starts, ends, strict=True)
+        (int(each[1]), said[each.start() : end]) for each, end in zip(starts, ends, strict=False)
     ]
     return tuple(
         Registers(number, _value(part, "RIP"), _value(part, "RSP")) for number, part in parts

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`repro` and `bundle`: a row of an earlier run again, here and elsewhere."""
+"""`repro`, `bundle`, `splats`: what an earlier run showed, again, elsewhere, and closer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 from runner import bundle as packing
-from runner import host, recall
+from runner import host, recall, symbols
 from runner import repro as reproduction
+from runner.build import kept
 from runner.commands.options import QuietOption, guarded, plain
+from runner.complaints import complaints
+from runner.matrix import ARMS
 from runner.progress import Teller
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of an earlier run.")]
@@ -81,6 +84,37 @@ def bundle(
     with Teller(quiet) as tell:
         path = packing.bundle(former, row, out, tell)
     print(f"{path} ({path.stat().st_size >> 10} KiB): {row.case.id} on {row.swap}")
+
+
+@guarded
+def splats(
+    run: RunArgument,
+    build_symbols: Annotated[
+        bool,
+        typer.Option("--symbols", help="Build the kernels once more with debug info, for lines."),
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Every complaint of the kernels of a run, equal ones counted together, and every death.
+
+    Traces carry files and lines where a build with debug info is kept.
+    """
+    former = recall.load(run)
+    cache = host.cache_dir()
+    with Teller(quiet) as tell:
+        if build_symbols:
+            for arm, kernel in recall.kernels(former, cache, tell).items():
+                symbols.build_for(former.plan, arm, kernel, cache, tell)
+    told = {arm: kept(cache, former.arm(arm).fingerprint) for arm in ARMS}
+    found = complaints(former.comparison)
+    for each in found:
+        print(plain(f"{each}\n{symbols.symbolised(each.splat.text, told[each.arm], cache)}\n"))
+    for script in former.saved.transcripts:
+        if script.autopsy:
+            print(plain(recall.titled(script)))
+            print(plain(symbols.symbolised(script.autopsy, told[script.boot.arm], cache)))
+    deaths = sum(bool(script.autopsy) for script in former.saved.transcripts)
+    print(f"{len(found)} different complaints, {deaths} guests that died or hung")
 
 
 def _new_folder(run: Path) -> Path:
