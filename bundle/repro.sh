@@ -5,6 +5,7 @@
 #
 # Exit code 0: not worse with the patch; 1: worse; 2: wrong usage, or QEMU is missing; 3: no
 # verdict. QEMU, ACCEL and SLOWER (a factor for all deadlines) can be set in the environment.
+# shellcheck disable=SC2154,SC2317  # what is not assigned here is in settings; stop() is a trap
 cd "$(dirname "$0")" || exit 2
 # shellcheck source=/dev/null
 . ./settings
@@ -152,7 +153,7 @@ done
 mkdir -p out || usage "cannot write in $PWD"
 rm -f out/worse
 echo "$title"
-base_verdict= patched_verdict= base_said=0 patched_said=0
+base_verdict="" patched_verdict="" base_said=0 patched_said=0
 for arm in "$@"; do
 	boot "$arm"
 	verdict=$(judge | clean)

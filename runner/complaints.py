@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runner.comparison import ArmRuns, Comparison
+from runner.outcome import Outcome
 from runner.splat import Splat
 from runner.transcript import ArmLabel
 
 CASES_NAMED = 3
+_Where = tuple[ArmLabel, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +35,26 @@ class Complaint:
 
 def complaints(comparison: Comparison) -> tuple[Complaint, ...]:
     """Every signature once, those that base never had last."""
-    seen: dict[str, list[tuple[ArmLabel, str, Splat]]] = {}
+    seen: dict[str, dict[_Where, Splat]] = {}
     for row in comparison.rows:
         case = row.case.id if row.swap == "none" else f"{row.case.id} on {row.swap}"
-        for arm, splat in (*_each("base", row.base), *_each("patched", row.patched)):
-            seen.setdefault(splat.signature, []).append((arm, case, splat))
+        for arm, run in (*_each("base", row.base), *_each("patched", row.patched)):
+            for splat in run.splats:
+                # a run that says the same twice is one run, and so are two tries to boot
+                seen.setdefault(splat.signature, {}).setdefault((arm, case, run.repeat), splat)
     found = [_complaint(each) for each in seen.values()]
     return tuple(sorted(found, key=lambda each: each.base == 0))
 
 
-def _each(arm: ArmLabel, runs: ArmRuns) -> Iterator[tuple[ArmLabel, Splat]]:
-    """A run that says the same twice is one run."""
-    for run in runs.runs:
-        for splat in {splat.signature: splat for splat in reversed(run.splats)}.values():
-            yield arm, splat
+def _each(arm: ArmLabel, side: ArmRuns) -> Iterator[tuple[ArmLabel, Outcome]]:
+    yield from ((arm, run) for run in side.runs)
 
 
-def _complaint(seen: list[tuple[ArmLabel, str, Splat]]) -> Complaint:
+def _complaint(seen: dict[_Where, Splat]) -> Complaint:
+    (arm, _, _), splat = next(iter(seen.items()))
     arms = [arm for arm, _, _ in seen]
     cases = tuple(dict.fromkeys(case for _, case, _ in seen))
-    return Complaint(seen[0][2], arms[0], arms.count("base"), arms.count("patched"), cases)
+    return Complaint(splat, arm, arms.count("base"), arms.count("patched"), cases)
 
 
 def _runs(count: int) -> str:

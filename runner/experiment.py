@@ -169,10 +169,11 @@ def _words_of(plan: dict[str, Any]) -> Iterator[str]:
     for option, key in several.items():
         for value in plan.get(key, ()):
             yield from (option, value)
-    if plan.get("full"):
-        yield "--full"
-    yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
     usual, machine = Plan(Path()), plan.get("machine", {})
+    for option, wanted in (("--full", plan.get("full")), ("--vmcore", machine.get("vmcore"))):
+        if wanted:
+            yield option
+    yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
     once = (
         ("--cc", plan.get("compiler"), usual.compiler),
         ("--confirm", plan.get("confirm"), usual.confirm),

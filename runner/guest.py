@@ -108,6 +108,7 @@ class Guest:
         if self._poked_at is None:
             return told
         answer = self.console.read_bytes()[self._poked_at :].decode(errors="replace")
+        answer = answer.replace("\r", "").strip()
         return f"{told}the kernel's answer to an NMI:\n{answer or 'none'}\n"
 
     @property

@@ -38,7 +38,7 @@ def repro(
         bool, typer.Option("--until-failure", help="Stop as soon as it happened.")
     ] = False,
     vmcore: Annotated[
-        bool, typer.Option("--vmcore", help="Keep the memory of a guest that dies.")
+        bool, typer.Option("--vmcore", help="Keep the memory of a guest that dies or hangs.")
     ] = False,
     jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
