@@ -34,6 +34,8 @@ from runner.transcript import ArmLabel, Transcript
 from runner.trial import BOOT_DEADLINE_S, SWAP_DEADLINE_S
 from runner.wording import overall_sentence, sentence, still_broken, twins_lines
 
+# A saved run is not trusted
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 ARMS: tuple[ArmLabel, ArmLabel] = ("base", "patched")
 TEMPLATES = ROOT / "bundle"
 PROGRAM = re.compile(r"/twinboot/bin/([A-Za-z0-9][A-Za-z0-9_.-]*)")
@@ -285,7 +287,7 @@ def readme(parts: Parts) -> str:
             f"Made by twinboot from a run whose verdict was: {overall_sentence(former.comparison)}."
         ),
     )
-    return "\n\n".join(sections) + "\n"
+    return _CONTROL.sub(" ", "\n\n".join(sections)) + "\n"
 
 
 def _measure_line(spec: MeasureSpec) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,14 +44,12 @@ class Former:
 
     @property
     def machine(self) -> Machine:
-        """What its guests were made of, whatever this host would choose today."""
+        """What its guests were made of, whatever this host would choose today.
+
+        No path of a saved plan goes into it.
+        """
         platform = self.saved.twins.platform
-        return replace(
-            self.plan.machine,
-            accelerator=platform.accelerator,
-            cpus=platform.cpus,
-            memory_mib=platform.memory_mib,
-        )
+        return Machine(platform.accelerator, platform.cpus, platform.memory_mib)
 
 
 def load(folder: Path) -> Former:
