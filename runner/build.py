@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from runner.source import Fetched
 RECIPE = 1
 IMAGE = "arch/x86/boot/bzImage"
 ROOM = 3 << 30
+TRACE_SCRIPT = "decode_stacktrace.sh"
+GDB_SCRIPT = "vmlinux-gdb.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class _Site:
 
     @property
     def kept(self) -> Path:
-        return self.cache / "kernels" / self.fingerprint[:32]
+        return _shelf(self.cache, self.fingerprint)
 
     @property
     def subject(self) -> str:
@@ -107,9 +110,7 @@ def build(request: BuildRequest, cache: Path, progress: Progress) -> Kernel:
     Raises PatchError, ConfigLost, BuildFailed, or InfraError for a fault of the machine.
     """
     chain = kbuild.toolchain(request.compiler, request.jobs, cache)
-    inputs = (request.fetched.identity, request.patchset.digest, request.kconfig.digest)
-    fingerprint = _digest(f"recipe {RECIPE}", *inputs, chain.version)
-    site = _Site(request, chain, cache, fingerprint, progress)
+    site = _Site(request, chain, cache, _fingerprint(request, chain), progress)
     with _disk_errors(cache):
         kernel, note = _take_kept(site)
         if kernel:
@@ -126,6 +127,16 @@ def build(request: BuildRequest, cache: Path, progress: Progress) -> Kernel:
     return replace(kernel, reused=False, notes=note)
 
 
+def fingerprint(request: BuildRequest, cache: Path) -> str:
+    """What a kernel of these inputs would be kept under."""
+    return _fingerprint(request, kbuild.toolchain(request.compiler, request.jobs, cache))
+
+
+def _fingerprint(request: BuildRequest, chain: kbuild.Toolchain) -> str:
+    inputs = (request.fetched.identity, request.patchset.digest, request.kconfig.digest)
+    return _digest(f"recipe {RECIPE}", *inputs, chain.version)
+
+
 @contextlib.contextmanager
 def _disk_errors(cache: Path) -> Iterator[None]:
     try:
@@ -137,18 +148,31 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         ) from error
 
 
-def _take_kept(site: _Site) -> tuple[Kernel | None, tuple[str, ...]]:
-    """The kept kernel with this fingerprint; a damaged one is discarded, with a note."""
-    papers = site.kept / "kernel.json"
-    if not site.kept.exists():
-        return None, ()
+def kept(cache: Path, fingerprint: str) -> Kernel | None:
+    """The kept kernel with this fingerprint where there is a whole one; nothing is built."""
+    if not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
+        return None
+    return _read_kept(_shelf(cache, fingerprint))
+
+
+def _shelf(cache: Path, fingerprint: str) -> Path:
+    return cache / "kernels" / fingerprint[:32]
+
+
+def _read_kept(folder: Path) -> Kernel | None:
     try:
-        stated = json.loads(papers.read_text())
-        kernel = _kernel_of(stated, site.kept)
+        kernel = _kernel_of(json.loads((folder / "kernel.json").read_text()), folder)
         whole = host.sha256_file(kernel.image) == kernel.image_sha256 and kernel.config.is_file()
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if whole:
+        return None
+    return kernel if whole else None
+
+
+def _take_kept(site: _Site) -> tuple[Kernel | None, tuple[str, ...]]:
+    """The kept kernel with this fingerprint; a damaged one is discarded, with a note."""
+    if not site.kept.exists():
+        return None, ()
+    if kernel := _read_kept(site.kept):
         return kernel, ()
     note = f"the kept kernel {site.kept.name} was damaged, so it was built again"
     site.progress(note)
@@ -252,6 +276,8 @@ def _make(site: _Site, log: Path) -> Kernel:
     try:
         done = kbuild.make(tree, log, chain, "bzImage")
         cpu_seconds = host.children_cpu() - before
+        if "\nCONFIG_GDB_SCRIPTS=y\n" in config:
+            kbuild.make(tree, log, chain, "scripts_gdb")
     except CommandFailed as failure:
         raise BuildFailed(_first_errors(site, log, failure), log=log) from failure
     return Kernel(
@@ -287,9 +313,18 @@ def _publish(site: _Site, kernel: Kernel, log: Path, folder: Path) -> None:
         ("vmlinux", site.tree / "vmlinux"),
         ("System.map", site.tree / "System.map"),
         ("build.log", log),
+        # what gives a trace its lines; it is of use only with CONFIG_DEBUG_INFO
+        (TRACE_SCRIPT, site.tree / "scripts" / TRACE_SCRIPT),
+        (GDB_SCRIPT, site.tree / GDB_SCRIPT),
     ):
         if path.is_file():
             shutil.copyfile(path, folder / name)
+    if (folder / GDB_SCRIPT).is_file():
+        shutil.copytree(
+            site.tree / "scripts/gdb",
+            folder / "scripts/gdb",
+            ignore=shutil.ignore_patterns("*.in", "Makefile", ".*", "__pycache__"),
+        )
     papers = asdict(kernel)
     for name in ("image", "config", "vmlinux", "reused", "notes"):
         del papers[name]

@@ -7,7 +7,7 @@ import signal
 
 import typer
 
-from runner.commands import household, kernels, merge, prove, run
+from runner.commands import again, household, kernels, merge, prove, run
 
 app = typer.Typer(
     add_completion=False,
@@ -24,6 +24,15 @@ app.command(epilog="Example: twinboot compare ~/.cache/twinboot/runs/20220113-17
 )
 app.command(epilog="Example: twinboot merge shard-1 shard-2 shard-3 --out whole --junit whole.xml")(
     merge.merge
+)
+app.command(
+    epilog="Example: twinboot repro ~/.cache/twinboot/runs/20220113-173000-sketch stable/st_wr"
+)(again.repro)
+app.command(
+    epilog="Example: twinboot bundle ~/.cache/twinboot/runs/20220113-173000-sketch stable/st_wr"
+)(again.bundle)
+app.command(epilog="Example: twinboot splats ~/.cache/twinboot/runs/20220113-173000-sketch")(
+    again.splats
 )
 app.command(epilog="Example: twinboot build --patch my.patch")(kernels.build)
 app.command("shell", epilog="Example: twinboot shell --arm patched --swap zram")(kernels.open_shell)

@@ -127,7 +127,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
     cache = host.cache_dir()
     with host.locked(plan.folder / ".lock", progress):
         if not resumed:
-            _begin_folder(plan)
+            begin_folder(plan)
         arms = build_arms(plan, cache, progress)
         cases, root = choose_programs(plan, ours, wanted, cache, progress)
         machine = choose_machine(plan, arms.base, root, cache, progress)
@@ -255,10 +255,11 @@ def _words_of(plan: dict[str, Any]) -> Iterator[str]:
     for option, key in several.items():
         for value in plan.get(key, ()):
             yield from (option, value)
-    if plan.get("full"):
-        yield "--full"
-    yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
     usual, machine = Plan(Path()), plan.get("machine", {})
+    for option, wanted in (("--full", plan.get("full")), ("--vmcore", machine.get("vmcore"))):
+        if wanted:
+            yield option
+    yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
     once = (
         ("--cc", plan.get("compiler"), usual.compiler),
         ("--confirm", plan.get("confirm"), usual.confirm),
@@ -330,7 +331,17 @@ def swaps_of(plan: Plan, cases: tuple[Case, ...]) -> tuple[Swap, ...]:
 
 
 def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
-    """Both kernels. The base is the empty prefix of the patch set, so it is no special case.
+    """Both kernels. The base is the empty prefix of the patch set, so it is no special case."""
+    request, notes = request_of(plan, cache, progress)
+    base, patched = (
+        build(each, cache, progress)
+        for each in (dataclasses.replace(request, patchset=request.patchset.prefix(0)), request)
+    )
+    return Arms(request.fetched, request.patchset, request.kconfig, base, patched, notes)
+
+
+def request_of(plan: Plan, cache: Path, progress: Progress) -> tuple[BuildRequest, tuple[str, ...]]:
+    """What the patched kernel is built from, and notes on the choice.
 
     Which patches those are may depend on the source's version, known once it is fetched.
     """
@@ -344,11 +355,7 @@ def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
         patchset = dataclasses.replace(patchset, name=chosen.name)
         notes = (f"patch set {chosen.name} for Linux {fetched.version}",)
         progress(notes[0])
-    base, patched = (
-        build(BuildRequest(fetched, each, kconfig, plan.compiler), cache, progress)
-        for each in (patchset.prefix(0), patchset)
-    )
-    return Arms(fetched, patchset, kconfig, base, patched, notes)
+    return BuildRequest(fetched, patchset, kconfig, plan.compiler), notes
 
 
 def choose_machine(
@@ -419,7 +426,7 @@ def matrix_of(
     )
 
 
-def _begin_folder(plan: Plan) -> None:
+def begin_folder(plan: Plan) -> None:
     """The plan is written first, so that a run that is killed still tells what it was."""
     if (plan.folder / "plan.json").exists():
         raise UserError(f"{plan.folder} holds a run already; choose another --out")

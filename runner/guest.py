@@ -22,7 +22,9 @@ import paramiko
 from runner import host
 from runner.errors import InfraError
 from runner.keys import BootKeys, make_keys
-from runner.qemu import BootFiles, Machine, guest_argv
+from runner.monitor import Corpse, Monitor
+from runner.qemu import MONITOR, BootFiles, Machine, guest_argv
+from runner.stack import Symbols, read_map
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 
@@ -30,6 +32,8 @@ READY = "twinboot: ready"
 ALIVE_PATIENCE_S = 15.0
 KEEPALIVE_S = 5
 LATE_OUTPUT_TURNS = 20
+LAST_LOOK_S = 30.0
+DUMP_S = 300.0
 # What guest-tests/guest/run-case gives a case, for a case that is run by hand
 SHELL = (
     "cd /root; set -a; . /run/twinboot/swap.env; set +a; export TWINBOOT_GUEST=1;"
@@ -78,6 +82,8 @@ class Guest:
         self._keys = make_keys(self._files.keys)
         self._process: host.Kept | None = None
         self._transport: paramiko.Transport | None = None
+        self._monitor: Monitor | None = None
+        self._poked_at: int | None = None
         self.port = 0
         self.command: tuple[str, ...] = ()
         self.boot_seconds = 0.0
@@ -89,6 +95,21 @@ class Guest:
     @property
     def results(self) -> Path:
         return self._files.results
+
+    @property
+    def said(self) -> str:
+        """The console, without what a kernel said only because we made it."""
+        return self.console.read_bytes()[: self._poked_at].decode(errors="replace")
+
+    @property
+    def autopsy(self) -> str:
+        """What QEMU knew of a guest that died or hung; empty where it did neither."""
+        told = self._monitor.autopsy if self._monitor else ""
+        if self._poked_at is None:
+            return told
+        answer = self.console.read_bytes()[self._poked_at :].decode(errors="replace")
+        answer = answer.replace("\r", "").strip()
+        return f"{told}the kernel's answer to an NMI:\n{answer or 'none'}\n"
 
     @property
     def returncode(self) -> int | None:
@@ -115,7 +136,9 @@ class Guest:
         self.port = _free_port()
         self.command = guest_argv(self._boot.machine, self._files, self.port, self._boot.append)
         host.write_atomic(self._boot.folder / "qemu.command", shlex.join(self.command) + "\n")
-        self._process = host.Kept(self.command, self._boot.folder / "virtme.log", self.console)
+        folder = self._boot.folder
+        self._process = host.Kept(self.command, folder / "virtme.log", self.console, cwd=folder)
+        self._monitor = self._watch()
         deadline = began + self._boot.deadline
         ready = self._wait_ready(deadline) and self._connect(deadline)
         self.boot_seconds = time.monotonic() - began
@@ -146,6 +169,12 @@ class Guest:
             self._connect(time.monotonic() + patience)
         return self.run(("true",), patience).exit == 0
 
+    def examine(self) -> None:
+        """Look at a guest that no longer answers: registers, stacks, its kernel's own word."""
+        if self._monitor is not None and self._poked_at is None:
+            self._poked_at = self.console.stat().st_size
+            self._monitor.examine(self._stop)
+
     def wait_end(self, seconds: float) -> int | None:
         """QEMU's exit code within so many seconds, else None."""
         return self._process.wait(seconds) if self._process else None
@@ -156,11 +185,15 @@ class Guest:
             self._transport.close()
         if self._process is not None:
             self._process.end()
-        for path in (self._files.swap_disk, *self._files.keys.glob("*")):
+        if self._monitor is not None:
+            self._monitor.close()
+        private = (self._files.keys, self._socket.parent)
+        for path in (self._files.swap_disk, *(path for each in private for path in each.glob("*"))):
             if path is not None:
                 path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self._files.keys.rmdir()
+        for folder in private:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def shell(self, term: str, size: tuple[int, int]) -> paramiko.Channel:
         """An interactive shell on a pseudo-terminal of the guest; size is columns, lines."""
@@ -168,6 +201,16 @@ class Guest:
         channel.get_pty(term, *size)
         channel.exec_command(SHELL)
         return channel
+
+    @property
+    def _socket(self) -> Path:
+        return self._boot.folder / MONITOR
+
+    def _watch(self) -> Monitor:
+        boot = self._boot
+        core = boot.folder / "vmcore" if boot.machine.vmcore else None
+        corpse = Corpse(self._socket.parent, _symbols(boot.image), boot.machine.memory_mib, core)
+        return Monitor(self._socket, corpse, lambda: self.returncode is not None)
 
     def _wait_ready(self, deadline: float) -> bool:
         for _ in self._ticks(deadline):
@@ -199,11 +242,22 @@ class Guest:
         return channel
 
     def _why_silent(self, deadline: float) -> str:
-        """After a panic QEMU needs a moment to go."""
-        if self.wait_end(0.5) is not None:
+        """After a panic QEMU needs a moment to go, in which the dead guest is looked at."""
+        if self.wait_end(0.5) is not None or self._wait_last_look():
             return "gone"
         lost = not self._connected() and time.monotonic() < deadline
         return "broken" if lost else "timeout"
+
+    def _wait_last_look(self) -> bool:
+        """Whether the guest has ended and QEMU, once that has been looked at, too."""
+        if self._monitor is None or not self._monitor.guest_ended:
+            return False
+        patience = LAST_LOOK_S + (DUMP_S if self._boot.machine.vmcore else 0)
+        deadline = time.monotonic() + patience
+        while self.wait_end(0.1) is None and time.monotonic() < deadline:
+            if self._stop.is_set():
+                raise Cancelled
+        return self.returncode is not None
 
     def _connected(self) -> bool:
         return self._transport is not None and self._transport.is_active()
@@ -262,10 +316,21 @@ def _prepare(boot: Boot) -> BootFiles:
     results = boot.folder / "results.log"
     for path in (results, boot.folder / "console.log"):
         host.write_atomic(path, "")
+    monitor = boot.folder / MONITOR
+    host.make_folder(monitor.parent)
+    monitor.parent.chmod(0o700)
     disk = boot.folder / "swap.img" if boot.swap_disk_mib else None
     if disk is not None:
         host.write_sparse(disk, boot.swap_disk_mib << 20)
     return BootFiles(boot.image, boot.rootfs, boot.folder / "keys", results, disk)
+
+
+def _symbols(image: Path) -> Symbols:
+    """The System.map that is kept beside an image, if one is."""
+    try:
+        return read_map(image.with_name("System.map").read_text())
+    except OSError:
+        return Symbols()
 
 
 def _free_port() -> int:

@@ -281,12 +281,13 @@ def _to_stderr(line: str) -> None:
 class Kept:
     """A long-running command that ends with us, however we end (runner/keeper.py)."""
 
-    def __init__(self, argv: Words, stdout: Path, stderr: Path) -> None:
+    def __init__(self, argv: Words, stdout: Path, stderr: Path, cwd: Path | None = None) -> None:
         words = _below_keeper([str(word) for word in argv])
         tools = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         with stdout.open("ab") as out, stderr.open("ab") as err:
             self._process = subprocess.Popen(
                 words,
+                cwd=cwd,
                 env={**os.environ, "LC_ALL": "C", "PATH": tools},
                 stdin=subprocess.PIPE,
                 stdout=out,

@@ -6,22 +6,34 @@ It starts nothing; runner/guest.py does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS_PORT = "twinboot.results"
 SWAP_SERIAL = "twinboot-swap"
 RAMDISK_KIB = 256 * 1024
+# Where QEMU listens for its owner, below the folder that it is started in: the path of a socket
+# may have 107 bytes. No guest reaches it.
+MONITOR = "monitor/qmp"
+GDB = Path("monitor/gdb")
+DRGN = Path("monitor/drgn")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a guest is made of. A timing under KVM is never compared with one under TCG."""
+    """What a guest is made of. A timing under KVM is never compared with one under TCG.
+
+    `gdb` and `drgn` are the sockets at which QEMU waits for those debuggers; with `vmcore` the
+    memory of a guest that dies is kept.
+    """
 
     accelerator: str = "tcg"
     cpus: int = 2
     memory_mib: int = 1024
     gdb: Path | None = None
+    vmcore: bool = False
+    drgn: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,8 @@ def guest_argv(
         *_network_words(ssh_port),
         *_results_words(files),
         *_swap_disk_words(files),
-        *_gdb_words(machine),
+        *_monitor_words(),
+        *_debugger_words(machine),
     )
 
 
@@ -70,8 +83,13 @@ def _virtme_words(machine: Machine, files: BootFiles) -> tuple[str, ...]:
 
 
 def _kernel_words(append: str) -> tuple[str, ...]:
-    options = (
-        "twinboot.guest=1",
+    options = ("twinboot.guest=1", *kernel_options(), *append.split())
+    return tuple(word for option in options for word in ("--kopt", option))
+
+
+def kernel_options() -> tuple[str, ...]:
+    """What every kernel of ours is started with."""
+    return (
         "loglevel=6",
         # the marks between cases on the console must not be rate limited
         "printk.devkmsg=on",
@@ -83,13 +101,13 @@ def _kernel_words(append: str) -> tuple[str, ...]:
         # under TCG on a loaded host the timer interrupts come late, and the kernel panics with
         # "IO-APIC + timer doesn't work!" before it runs anything
         "no_timer_check",
+        # an NMI from the monitor makes a kernel that hangs tell where it is, and panic
+        "unknown_nmi_panic",
         # one ram disk, exactly the size of the swap
         "brd.rd_nr=1",
         f"brd.rd_size={RAMDISK_KIB}",
         "null_blk.nr_devices=0",
-        *append.split(),
     )
-    return tuple(word for option in options for word in ("--kopt", option))
 
 
 def _accelerator_words(machine: Machine) -> tuple[str, ...]:
@@ -127,10 +145,20 @@ def _swap_disk_words(files: BootFiles) -> tuple[str, ...]:
     return ("-drive", drive, *_device(f"virtio-blk-pci,drive=twinboot-swap,serial={SWAP_SERIAL}"))
 
 
-def _gdb_words(machine: Machine) -> tuple[str, ...]:
-    if machine.gdb is None:
-        return ()
-    return ("-gdb", f"unix:{_escaped(machine.gdb)},server=on,wait=off")
+def _monitor_words() -> tuple[str, ...]:
+    """A guest that panics is reset (panic=-1): instead it stops, so that it can be looked at."""
+    return (
+        *("-qmp", f"unix:{MONITOR},server=on,wait=off"),
+        *("-action", "reboot=shutdown,shutdown=pause"),
+    )
+
+
+def _debugger_words(machine: Machine) -> Iterator[str]:
+    """drgn speaks QMP, over a socket of its own."""
+    if machine.gdb is not None:
+        yield from ("-gdb", f"unix:{_escaped(machine.gdb)},server=on,wait=off")
+    if machine.drgn is not None:
+        yield from ("-qmp", f"unix:{_escaped(machine.drgn)},server=on,wait=off")
 
 
 def _device(text: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from runner.comparison import Change, Comparison, Overall, Row, differs
+from runner.complaints import complaints
 from runner.judging import GUEST
 from runner.outcome import Verdict
 from runner.wording import (
@@ -128,6 +129,8 @@ def print_report(comparison: Comparison, console: Console) -> None:
         _print_line(text, "dim", console)
     console.print()
     _print_quiet(comparison, console)
+    for complaint in complaints(comparison):
+        _print_line(f"splat: {complaint}", "dim", console)
     lines = change_lines(comparison)
     for line in lines:
         _print_change(line, console)
@@ -156,6 +159,9 @@ def markdown(comparison: Comparison) -> str:
         for change in reversed(changes):
             lines.append(f"- **{change.change.name}** {_md(change.where)}: {_md(change.sentence)}")
             lines += [f"  - also **{word.name}**: {_md(text)}" for word, text in change.also]
+    if found := complaints(comparison):
+        lines += ["", "## The kernel's complaints", ""]
+        lines += [f"- {_md(str(complaint))}" for complaint in found]
     lines += ["", "## Every case", "", *_md_table(comparison)]
     return "\n".join(lines) + "\n"
 

@@ -76,12 +76,17 @@ def guest_programs(sources: Path, cache: Path, progress: Progress) -> Path:
     return done
 
 
+def kept_at(cache: Path, digest: str) -> Path:
+    """Where the root with this digest is kept, if it is."""
+    return cache / "rootfs" / digest[:16]
+
+
 def build_rootfs(sources: Path, cache: Path, progress: Progress) -> Rootfs:
     """Compose the root folder, or find it again: busybox, dropbear, dmsetup, python3, cases."""
     programs = guest_programs(sources, cache, progress)
     tools = _tools()
     digest = _digest(programs, sources, tools)
-    done = cache / "rootfs" / digest[:16]
+    done = kept_at(cache, digest)
     with host.locked(cache / "rootfs" / "lock", progress):
         if not done.exists():
             progress("composing the guest's root folder")
@@ -102,7 +107,7 @@ def with_guests(root: Rootfs, guests: Guests, cache: Path, progress: Progress) -
         total.update(f"{place}\0{tree_digest(folder)}\n".encode())
     for place, program in guests.programs.items():
         total.update(f"{place}\0{host.sha256_file(program)}\n".encode())
-    done = cache / "rootfs" / total.hexdigest()[:16]
+    done = kept_at(cache, total.hexdigest())
     with host.locked(cache / "rootfs" / "lock", progress):
         if not done.exists():
             progress("composing the guest's root folder with the foreign programs")
@@ -226,10 +231,14 @@ def _copy_with_libraries(root: Path, source: Path, target: Path) -> None:
     _copy_libraries(root, (source,))
 
 
+def libraries(program: Path) -> tuple[str, ...]:
+    """The shared libraries that a program of this host is loaded with; none for a static one."""
+    return tuple(LIBRARY.findall(host.run(("ldd", program), How(check=False)).stdout))
+
+
 def _copy_libraries(root: Path, programs: Iterable[Path]) -> None:
     for program in programs:
-        listed = host.run(("ldd", program), How(check=False)).stdout
-        for name in LIBRARY.findall(listed):
+        for name in libraries(program):
             target = root / name.lstrip("/")
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)

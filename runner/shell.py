@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import termios
 import tty
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
 
-from runner import host, rootfs
+from runner import case, host, recall, rootfs, symbols
+from runner.build import Kernel
+from runner.case import Case
+from runner.comparison import Row
 from runner.errors import InfraError, UserError
-from runner.experiment import ROOT, Plan, build_arms, burden, choose_machine
+from runner.experiment import CASES, ROOT, Plan, build_arms, burden, choose_machine
 from runner.guest import Boot, Guest
 from runner.host import Progress
-from runner.swap import parse_facts, set_up_command, swap_named, verify
+from runner.qemu import DRGN, GDB, Machine
+from runner.recall import Former
+from runner.rootfs import Rootfs
+from runner.swap import Swap, parse_facts, set_up_command, swap_named, verify
+from runner.transcript import ArmLabel
 from runner.trial import BOOT_DEADLINE_S, SWAP_DEADLINE_S
 
 WELCOME = """\
@@ -33,34 +42,93 @@ GUEST_GONE = 1
 LAST_WORDS = 3000
 
 
-def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
-    """Boot one arm of `plan`, set its first swap up and attach; returns the shell's exit code.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The guest to open a shell in. `scale` is how many times slower its kernel is."""
 
-    When the guest dies under the shell its console is shown and kept, and the code is 1.
-    """
-    if arm not in ("base", "patched"):
-        raise UserError(f"--arm is {arm!r}; choose base or patched")
-    scale = burden(plan).slowness
-    swap = swap_named(plan.swaps[0]).slowed(scale)
-    cache = host.cache_dir()
+    plan: Plan
+    arm: ArmLabel
+    kernel: Kernel
+    root: Rootfs
+    machine: Machine
+    swap: Swap
+    seed: int
+    scale: float
+    case: Case | None = None
+
+    @property
+    def boot(self) -> Boot:
+        """Without the folder, which is made when the guest is."""
+        mib = self.swap.mib if self.swap.needs_disk else 0
+        image, root, deadline = self.kernel.image, self.root.path, BOOT_DEADLINE_S * self.scale
+        return Boot(image, root, self.machine, Path(), deadline, swap_disk_mib=mib)
+
+
+@dataclass(frozen=True, slots=True)
+class Debuggers:
+    """What is to be attachable from another terminal."""
+
+    gdb: bool = False
+    drgn: bool = False
+
+
+def of_plan(plan: Plan, arm: ArmLabel, wanted: str | None, progress: Progress) -> Stage:
+    """One arm of a plan, on its first swap or else on the first one of the case."""
+    chosen = _one_case(wanted) if wanted else None
+    kind = plan.swaps[0] if plan.swaps else _first_swap(chosen)
+    cache, scale = host.cache_dir(), burden(plan).slowness
+    swap = swap_named(kind).slowed(scale)
     arms = build_arms(plan, cache, progress)
     kernel = arms.base if arm == "base" else arms.patched
     root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
     machine = choose_machine(plan, kernel, root, cache, progress)
+    return Stage(plan, arm, kernel, root, machine, swap, plan.seed, scale, chosen)
+
+
+def of_row(former: Former, row: Row, arm: ArmLabel, progress: Progress) -> Stage:
+    """The guest of a row of an earlier run."""
+    kernels, root = recall.programs(former, progress)
+    scale = burden(former.plan).slowness
+    machine = recall.machine(former, kernels[arm], root, host.cache_dir())
+    swap, seed = swap_named(row.swap).slowed(scale), former.saved.twins.seed
+    return Stage(former.plan, arm, kernels[arm], root, machine, swap, seed, scale, row.case)
+
+
+def _one_case(wanted: str) -> Case:
+    found = case.select(case.load(CASES), (wanted,))
+    if len(found) != 1:
+        ids = ", ".join(each.id for each in found)
+        raise UserError(f"--case {wanted} is a group; choose one of {ids}")
+    return found[0]
+
+
+def _first_swap(chosen: Case | None) -> str:
+    return (chosen.default or chosen.swaps)[0] if chosen else "zram"
+
+
+def open_shell(stage: Stage, wanted: Debuggers, progress: Progress) -> int:
+    """Boot the stage, set its swap up and attach; returns the shell's exit code.
+
+    When the guest dies under the shell its console is shown and kept, and the code is 1.
+    """
+    cache = host.cache_dir()
+    found = (
+        symbols.build_for(stage.plan, stage.arm, stage.kernel, cache, progress)
+        if (wanted.gdb or wanted.drgn)
+        else None
+    )
+    machine = replace(
+        stage.machine, gdb=GDB if wanted.gdb else None, drgn=DRGN if wanted.drgn else None
+    )
     folder = Path(tempfile.mkdtemp(dir=cache, prefix="shell-"))
     keep = False
-    mib = swap.mib if swap.needs_disk else 0
-    boot = Boot(
-        kernel.image, root.path, machine, folder, BOOT_DEADLINE_S * scale, swap_disk_mib=mib
-    )
     try:
-        with Guest(boot) as guest:
-            if not guest.boot():
-                end = guest.console.read_text(errors="replace")[-1500:]
-                raise InfraError(f"the {arm} kernel did not boot; its console ends with:\n{end}")
-            said = guest.run(set_up_command(swap, plan.seed), SWAP_DEADLINE_S * scale)
-            verify(swap, parse_facts(said.output), kernel.release)
-            print(WELCOME.format(arm=arm, release=kernel.release, swap=swap.kind))
+        with Guest(replace(stage.boot, machine=machine, folder=folder)) as guest:
+            _prepare(stage, guest)
+            print(welcome(stage))
+            if found is not None:
+                host.write_atomic(folder / "vmcoreinfo", symbols.core_info(stage.kernel))
+                print(debugger_lines(found, wanted, folder))
             code = attach(guest.shell(os.environ.get("TERM", "linux"), _size()))
             keep = code < 0
             if keep:
@@ -69,6 +137,39 @@ def open_shell(plan: Plan, arm: str, progress: Progress) -> int:
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare(stage: Stage, guest: Guest) -> None:
+    """Boot it and set its swap up, or say why not."""
+    if not guest.boot():
+        end = guest.console.read_text(errors="replace")[-1500:]
+        raise InfraError(f"the {stage.arm} kernel did not boot; its console ends with:\n{end}")
+    said = guest.run(set_up_command(stage.swap, stage.seed), SWAP_DEADLINE_S * stage.scale)
+    verify(stage.swap, parse_facts(said.output), stage.kernel.release)
+
+
+def welcome(stage: Stage) -> str:
+    """What there is in the guest, and the case's own command line."""
+    said = WELCOME.format(arm=stage.arm, release=stage.kernel.release, swap=stage.swap.kind)
+    if stage.case is None or not stage.case.program:
+        return said
+    return f"{said}\n{stage.case.id}: {shlex.join(stage.case.program)}"
+
+
+def debugger_lines(found: symbols.Symbols, wanted: Debuggers, folder: Path) -> str:
+    """The command lines for another terminal."""
+    lines = []
+    if wanted.gdb:
+        scripts = ("-ex", f"source {found.gdb_script}") if found.gdb_script.is_file() else ()
+        words = ("gdb", "-q", found.vmlinux, *scripts, "-ex", f"target remote {folder / GDB}")
+        lines.append(f"gdb:  {shlex.join(str(word) for word in words)}")
+    if wanted.drgn:
+        drgn = shutil.which("drgn") or shutil.which(Path(sys.executable).with_name("drgn"))
+        info = ("--architecture", "x86_64", "--vmcoreinfo", folder / "vmcoreinfo")
+        words = (drgn or "drgn", "--qemu", folder / DRGN, *info, "-s", found.vmlinux)
+        lines.append(f"drgn: {shlex.join(str(word) for word in words)}")
+        lines += [] if drgn else ["drgn is not installed: pip install drgn"]
+    return "\n".join(lines)
 
 
 def _last_words(guest: Guest) -> str:

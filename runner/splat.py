@@ -91,7 +91,13 @@ _BOILERPLATE = re.compile(
     r"|tick_\w+|hrtimer_\w+|__hrtimer_\w+|nmi_\w+|irq_exit\w*|watchdog\w*"
     r"|dump_header|oom_kill_\w+|out_of_memory|warn_alloc|slab_err|object_err|__slab_err\w*"
     r"|__schedule|schedule|schedule_timeout\w*|io_schedule\w*|__schedule_bug|schedule_debug"
-    r"|bad_page|dump_page|check_preemption_disabled|sched_show_task|debug_show\w*)"
+    r"|bad_page|dump_page|check_preemption_disabled|sched_show_task|debug_show\w*"
+    # who was interrupted matters, not how
+    r"|irqentry_\w+|asm_call_\w+|(?:__)?do_softirq\w*|handle_softirqs|invoke_softirq"
+    r"|__irq_exit_rcu|end_repeat_nmi|default_do_nmi|(?:syscall_)?exit_to_user_mode\w*"
+    # what found it, not what did it
+    r"|(?:__)?ubsan_\w+|kfence_\w+|__list_(?:add|del_entry)_valid\w*|refcount_warn_saturate"
+    r"|usercopy_abort|__check_object_size|fortify_panic|print_trailer|slab_(?:bug|fix))"
 )
 
 

@@ -75,7 +75,7 @@ class Transcript:
     """Everything one guest said. `console_ok` is False when its console could not be captured.
 
     end "swap-failed": the guest's swap is not what was asked for (`note` says how), so no case
-    was started, and the fault is ours.
+    was started, and the fault is ours. `autopsy` is what QEMU knew of a guest that died or hung.
     """
 
     boot: BootRecord
@@ -84,6 +84,7 @@ class Transcript:
     end: End
     console_ok: bool = True
     note: str = ""
+    autopsy: str = ""
 
 
 def untried(cases: tuple[T, ...], boots: Iterable[Transcript]) -> tuple[T, ...]:

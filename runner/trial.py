@@ -84,8 +84,8 @@ class _Sitting:
             command=guest.command,
             seconds=guest.boot_seconds,
         )
-        console = _console(guest)
-        return Transcript(record, logs, console, end, bool(console), note)
+        console = guest.said
+        return Transcript(record, logs, console, end, bool(console), note, guest.autopsy)
 
 
 def _one_boot(trial: Trial, part: int, folder: Path, stop: threading.Event) -> Transcript:
@@ -165,18 +165,20 @@ def _end_of_boot(guest: Guest) -> End:
 
 
 def _end(guest: Guest, otherwise: End) -> End:
-    """What the console says of the guest's end; a panicking guest may need a moment to go."""
-    if guest.returncode is None and PANIC in _console(guest):
+    """What the console says of the guest's end; a panicking guest may need a moment to go.
+
+    One that hangs is looked at, which ends it.
+    """
+    if guest.returncode is None and PANIC in guest.said:
         guest.wait_end(LAST_WORDS_S)
-    console = _console(guest)
+    console = guest.said
     if PANIC in console:
         return "oom-panic" if OOM_PANIC in console else "panic"
+    if guest.returncode is None and otherwise in ("hang", "boot-timeout"):
+        guest.examine()
+        return otherwise
     # -no-reboot: QEMU ends well by itself only where the guest reset, as after a triple fault
     return "panic" if guest.returncode == 0 else otherwise
-
-
-def _console(guest: Guest) -> str:
-    return _since(guest.console, 0)
 
 
 def _since(path: Path, offset: int) -> str:

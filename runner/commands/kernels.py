@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from runner import host, shell
+from runner import host, recall, shell
 from runner.commands.options import (
     AccelOption,
     CompilerOption,
@@ -19,8 +19,10 @@ from runner.commands.options import (
     SourceOption,
     guarded,
 )
+from runner.errors import UserError
 from runner.experiment import DEFAULT_PATCH, DEFAULT_SOURCE, Plan, build_arms
 from runner.progress import Teller
+from runner.repro import arms_of
 
 
 @guarded
@@ -44,14 +46,45 @@ def build(
 
 @guarded
 def open_shell(
+    run: Annotated[
+        Path | None, typer.Argument(help="The folder of an earlier run: its kernels and machine.")
+    ] = None,
+    row: Annotated[str | None, typer.Argument(help="The case of that run.")] = None,
     arm: Annotated[str, typer.Option(help="base or patched.")] = "patched",
     source: SourceOption = DEFAULT_SOURCE,
     patch: PatchOption = DEFAULT_PATCH,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
-    swap: Annotated[str, typer.Option(help="The guest's swap.")] = "zram",
+    case: Annotated[
+        str | None, typer.Option("--case", help="A case to have at hand: its command is printed.")
+    ] = None,
+    swap: Annotated[
+        str | None, typer.Option(help="The guest's swap; the case's first, or zram.")
+    ] = None,
+    gdb: Annotated[
+        bool, typer.Option("--gdb", help="Wait for gdb, and print its command line.")
+    ] = False,
+    drgn: Annotated[
+        bool, typer.Option("--drgn", help="Wait for drgn, and print its command line.")
+    ] = False,
     accel: AccelOption = "auto",
 ) -> None:
-    """An interactive shell in a guest of either arm, with swap and the cases at hand."""
-    plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc, swaps=(swap,), accelerator=accel)
-    raise typer.Exit(shell.open_shell(plan, arm, Teller()))
+    """An interactive shell in a guest of either arm, with swap and the cases at hand.
+
+    Either of a plan (--source, --patch, ...) or of a row of an earlier run (RUN CASE). With --gdb
+    and --drgn a second kernel is built once, with debug info; it has the same code.
+    """
+    if arm not in ("base", "patched"):
+        raise UserError(f"--arm is {arm!r}; choose base or patched")
+    (label,) = arms_of(arm)
+    tell = Teller()
+    if run is not None:
+        if row is None:
+            raise UserError("which case of that run? twinboot shell RUN CASE")
+        former = recall.load(run)
+        stage = shell.of_row(former, recall.one_row(former, row, swap), label, tell)
+    else:
+        swaps = (swap,) if swap else ()
+        plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc, (), swaps, accelerator=accel)
+        stage = shell.of_plan(plan, label, case, tell)
+    raise typer.Exit(shell.open_shell(stage, shell.Debuggers(gdb, drgn), tell))

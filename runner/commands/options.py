@@ -145,3 +145,8 @@ def _ended(error: TwinbootError) -> typer.Exit:
 def console() -> Console:
     """A file or pipe has no width: rich would fold its tables at 80 columns."""
     return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+
+
+def plain(text: str) -> str:
+    """Guests and saved runs are not trusted: no control character of theirs reaches a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)

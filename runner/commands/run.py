@@ -85,6 +85,9 @@ def run(
     cpus: Annotated[int, typer.Option(help="CPUs of a guest.")] = 2,
     memory: Annotated[int, typer.Option(help="Memory of a guest in MiB.")] = 1024,
     seed: Annotated[int, typer.Option(help="Handed to every case.")] = 1,
+    vmcore: Annotated[
+        bool, typer.Option("--vmcore", help="Keep the memory of a guest that dies or hangs.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
     shard: Annotated[
         str, typer.Option(help="Only this part, e.g. 2/3; `twinboot merge` joins the parts.")
@@ -122,7 +125,7 @@ def run(
         repeats=repeats,
         jobs=jobs,
         accelerator=accel,
-        machine=Machine(cpus=cpus, memory_mib=memory),
+        machine=Machine(cpus=cpus, memory_mib=memory, vmcore=vmcore),
         seed=seed,
         full=full,
         confirm=confirm,

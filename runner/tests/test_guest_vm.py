@@ -130,6 +130,8 @@ def test_all_that_was_said_before_a_panic_is_kept_and_the_rest_goes_on_in_a_fres
     ]
     assert first.end == "panic"
     assert "sysrq triggered crash" in first.console
+    assert "? sysrq_handle_crash+" in first.autopsy
+    assert second.autopsy == ""
     assert [log.text for log in second.logs] == ["after\n"]
 
 

@@ -66,7 +66,13 @@ def test_nothing_but_the_command_line_knows_the_commands() -> None:
 
 def test_every_file_says_its_licence_first() -> None:
     top = PACKAGE.parent
-    names = ("runner/**/*.py", "guest-tests/**/*.[ch]", "guest-tests/guest/*", "ci/*.sh")
+    names = (
+        "runner/**/*.py",
+        "guest-tests/**/*.[ch]",
+        "guest-tests/guest/*",
+        "bundle/*",
+        "ci/*.sh",
+    )
     for path in (path for name in names for path in top.glob(name) if path.is_file()):
         head = path.read_text(errors="replace").splitlines()[:2]
         assert not head or any("SPDX-License-Identifier: GPL-2.0-only" in line for line in head), (

@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from runner import case, host
+from runner import case, host, recall
 from runner.build import Kernel
 from runner.case import SWAP_NAMES
 from runner.experiment import CASES, ROOT, Plan
@@ -117,24 +117,28 @@ def test_a_known_bad_kernel_is_noticed_by_every_case_it_names(
 
 
 @pytest.mark.parametrize(
-    ("patch", "verdict", "words"),
+    ("patch", "verdict", "seen"),
     [
-        ("panic-at-boot", "CRASH", ()),
-        ("panic-in-fault", "CRASH", ()),
-        ("loop-irqs-off", "HANG", ()),
-        ("stuck-in-fault", "HANG", ()),
+        ("panic-at-boot", "CRASH", "? swap_init_sysfs+"),
+        ("panic-in-fault", "CRASH", "? do_swap_page+"),
+        ("loop-irqs-off", "HANG", "is in do_swap_page+"),
+        ("stuck-in-fault", "HANG", "CPU 1 is in "),
     ],
 )
-def test_a_kernel_that_dies_or_hangs_is_a_finding(
-    patch: str, verdict: str, words: tuple[str, ...], tmp_path: Path
+def test_a_kernel_that_dies_or_hangs_is_a_finding_and_is_looked_at(
+    patch: str, verdict: str, seen: str, tmp_path: Path
 ) -> None:
     chosen = ("--case", "cow/wr_hit", "--swap", "nullblk", "--repeats", "1")
-    code, document = run(tmp_path / "run", "--patch", PIPELINE / f"{patch}.patch", *chosen, *words)
+    code, document = run(tmp_path / "run", "--patch", PIPELINE / f"{patch}.patch", *chosen)
     (row,) = [row for row in document["cases"] if row["case"] == "cow/wr_hit"]
     assert row["change"] == "REGRESSED"
     assert row["base"]["verdict"] == "PASS"
     assert row["patched"]["verdict"] == verdict
     assert code == 1
+    (dead,) = (each for each in recall.load(tmp_path / "run").saved.transcripts[-1:])
+    assert dead.boot.arm == "patched"
+    assert "RIP=" in dead.autopsy
+    assert seen in dead.autopsy
 
 
 def test_a_warning_that_base_never_printed_is_a_regression(
@@ -258,3 +262,30 @@ def test_two_runs_at_once_both_end_well(base_kernel: Kernel, tmp_path: Path) -> 
         for name in ("one", "two")
     ]
     assert [process.wait(300) for process in both] == [0, 0]
+
+
+def test_a_row_is_reproduced_here_and_in_a_bare_folder_elsewhere(
+    base_kernel: Kernel, tmp_path: Path
+) -> None:
+    """Base leaks through swap, and the sketch does not."""
+    row = ("--case", "gup/leak_swap_fork", "--swap", "zram")
+    twinboot("run", "--out", tmp_path / "run", *row, "--repeats", "1", "--confirm", "0")
+    again = twinboot("repro", tmp_path / "run", "gup", "--times", "1", "--out", tmp_path / "again")
+    assert "none of 1 (at most 95 %) on patched" in again.stdout
+    assert "1 of 1 (at least 5.0 %) on base" in again.stdout
+    assert again.returncode == 1
+    out = tmp_path / "bundle.tar.gz"
+    assert twinboot("bundle", tmp_path / "run", row[1], "--out", out).returncode == 0
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    subprocess.run(["tar", "xzf", out], cwd=bare, check=True)
+    done = subprocess.run(
+        ["sh", *bare.glob("*/repro.sh")],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.search(r"^base: FAIL no_leak.*^patched: PASS$.*^FIXED", done.stdout, re.M | re.S)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -75,6 +75,26 @@ def test_an_oops_and_the_panic_after_it_are_one_splat() -> None:
     assert one(text).signature == "oops: reuse_swap_page < do_wp_page"
 
 
+@pytest.mark.parametrize(
+    ("headline", "finder"),
+    [
+        ("list_del corruption, ffff88800270bdf0->next is NULL", "__list_del_entry_valid.cold"),
+        (
+            "UBSAN: shift-out-of-bounds in mm/swap_state.c:98:12",
+            "__ubsan_handle_shift_out_of_bounds",
+        ),
+        ("WARNING: CPU: 0 PID: 7 at lib/refcount.c:28", "refcount_warn_saturate"),
+    ],
+)
+def test_a_signature_names_who_did_it_and_not_what_found_it(headline: str, finder: str) -> None:
+    trace = (
+        f"{headline}\nCall Trace:\n <IRQ>\n dump_stack+0x57/0x6a\n {finder}+0x1/0x2\n"
+        " swap_free+0x12/0x30\n __do_softirq+0xc4/0x281\n asm_call_irq_on_stack+0xf/0x20\n"
+        " __irq_exit_rcu+0x9d/0xd0\n zap_pte_range+0x5/0x9\n"
+    )
+    assert one(trace).frames == ("swap_free", "zap_pte_range")
+
+
 def test_a_stalled_cpu_is_known_by_its_kind_alone() -> None:
     text = "watchdog: BUG: soft lockup - CPU#{}s! [cow:33]\nRIP: 0010:{}+0x1/0x2\n"
     first, second = one(text.format("1 stuck for 22", "a")), one(text.format("0 stuck for 40", "b"))

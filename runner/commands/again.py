@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`repro`, `bundle`, `splats`: what an earlier run showed, again, elsewhere, and closer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runner import bundle as packing
+from runner import host, recall, symbols
+from runner import repro as reproduction
+from runner.build import kept
+from runner.commands.options import QuietOption, guarded, plain
+from runner.complaints import complaints
+from runner.matrix import ARMS
+from runner.progress import Teller
+
+RunArgument = Annotated[Path, typer.Argument(help="The folder of an earlier run.")]
+RowSwapOption = Annotated[
+    str | None, typer.Option("--swap", help="The row on this kind of swap only.")
+]
+
+
+@guarded
+def repro(
+    run: RunArgument,
+    case: Annotated[
+        str | None,
+        typer.Argument(help="A case or group; without one all rows with a finding."),
+    ] = None,
+    swap: RowSwapOption = None,
+    arm: Annotated[str, typer.Option(help="base, patched or both.")] = "both",
+    times: Annotated[int, typer.Option(help="Boots of each arm and swap.")] = 10,
+    until_failure: Annotated[
+        bool, typer.Option("--until-failure", help="Stop as soon as it happened.")
+    ] = False,
+    vmcore: Annotated[
+        bool, typer.Option("--vmcore", help="Keep the memory of a guest that dies or hangs.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run rows of an earlier run again with the same kernels, and say how often it happens.
+
+    Each time is a fresh guest. Exit code 1: it happened, in whichever arm was asked for; 0: it
+    did not; 3: it did not, but an arm had no run that says anything.
+    """
+    former = recall.load(run)
+    what = reproduction.Again(
+        former=former,
+        rows=recall.rows(former, case, swap),
+        arms=reproduction.arms_of(arm),
+        times=times,
+        folder=(out or _new_folder(run)).absolute(),
+        jobs=jobs,
+        until_failure=until_failure,
+        vmcore=vmcore,
+    )
+    with Teller(quiet) as tell:
+        found = reproduction.again(what, tell)
+    for count in found:
+        print(plain(str(count)))
+    print(f"evidence: {what.folder}")
+    raise typer.Exit(reproduction.exit_code(found))
+
+
+@guarded
+def bundle(
+    run: RunArgument,
+    case: Annotated[str, typer.Argument(help="The case.")],
+    swap: RowSwapOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The archive; twinboot-CASE-SWAP.tar.gz if none.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Pack a row of an earlier run so that it runs without twinboot: unpack, `sh repro.sh`."""
+    former = recall.load(run)
+    row = recall.one_row(former, case, swap)
+    with Teller(quiet) as tell:
+        path = packing.bundle(former, row, out, tell)
+    print(f"{path} ({path.stat().st_size >> 10} KiB): {row.case.id} on {row.swap}")
+
+
+@guarded
+def splats(
+    run: RunArgument,
+    build_symbols: Annotated[
+        bool,
+        typer.Option("--symbols", help="Build the kernels once more with debug info, for lines."),
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Every complaint of the kernels of a run, equal ones counted together, and every death.
+
+    Traces carry files and lines where a build with debug info is kept.
+    """
+    former = recall.load(run)
+    cache = host.cache_dir()
+    with Teller(quiet) as tell:
+        if build_symbols:
+            for arm, kernel in recall.kernels(former, cache, tell).items():
+                symbols.build_for(former.plan, arm, kernel, cache, tell)
+    told = {arm: kept(cache, former.arm(arm).fingerprint) for arm in ARMS}
+    found = complaints(former.comparison)
+    for each in found:
+        print(plain(f"{each}\n{symbols.symbolised(each.splat.text, told[each.arm], cache)}\n"))
+    for script in former.saved.transcripts:
+        if script.autopsy:
+            print(plain(recall.titled(script)))
+            print(plain(symbols.symbolised(script.autopsy, told[script.boot.arm], cache)))
+    deaths = sum(bool(script.autopsy) for script in former.saved.transcripts)
+    print(f"{len(found)} different complaints, {deaths} guests that died or hung")
+
+
+def _new_folder(run: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    base = host.cache_dir() / "runs" / f"{stamp}-repro-{run.resolve().name[-40:]}"
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finds again what an earlier run was made of: its kernels, its root folder, its machine.
+
+It boots nothing. What was cleaned away is built again, and refused where it comes out another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from runner import accel, evidence, host, rootfs
+from runner.build import Kernel, fingerprint, kept
+from runner.comparison import Comparison, Row, compare_transcripts
+from runner.errors import TwinbootError, UserError
+from runner.evidence import Evidence
+from runner.experiment import Arms, Plan, build_arms, choose_programs, foreign_wanted, request_of
+from runner.host import Progress
+from runner.judging import GUEST
+from runner.patchset import Patch
+from runner.qemu import Machine
+from runner.rootfs import Rootfs
+from runner.transcript import ArmLabel, Transcript
+from runner.twins import Arm
+
+_PLAN = TypeAdapter(Plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """An earlier run as its folder tells it."""
+
+    folder: Path
+    plan: Plan
+    saved: Evidence
+    comparison: Comparison
+
+    def arm(self, label: ArmLabel) -> Arm:
+        return self.saved.twins.base if label == "base" else self.saved.twins.patched
+
+    @property
+    def machine(self) -> Machine:
+        """What its guests were made of, whatever this host would choose today.
+
+        No path of a saved plan goes into it.
+        """
+        platform = self.saved.twins.platform
+        return Machine(platform.accelerator, platform.cpus, platform.memory_mib)
+
+
+def load(folder: Path) -> Former:
+    """Read and judge an earlier run; UserError if the folder is not one."""
+    saved = evidence.load_run(folder)
+    try:
+        plan = _PLAN.validate_json((folder / "plan.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
+    compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
+    return Former(folder, plan, saved, compared)
+
+
+def rows(former: Former, wanted: str | None, swap: str | None) -> tuple[Row, ...]:
+    """The rows of a case or group; of nobody's choice, those in which the arms differ or fail."""
+    found = [row for row in former.comparison.rows if swap in (None, row.swap)]
+    if wanted:
+        chosen = [row for row in found if wanted in (row.case.id, row.case.group)]
+        if not chosen:
+            ids = ", ".join(dict.fromkeys(row.case.id for row in former.comparison.rows))
+            where = f" on {swap}" if swap else ""
+            raise UserError(f"{former.folder} has no row {wanted}{where}; its cases are {ids}")
+        return tuple(chosen)
+    telling = [row for row in found if row.findings or row.failing_on_both]
+    if not telling:
+        raise UserError(f"nothing was found in {former.folder}; name a case to run it again")
+    return tuple(telling)
+
+
+def one_row(former: Former, wanted: str, swap: str | None) -> Row:
+    """The row of a case: on the swap that was named, else on the one where most was found."""
+    fitting = rows(former, wanted, swap)
+    if len({row.case.id for row in fitting}) > 1 or fitting[0].case == GUEST:
+        cases = ", ".join(dict.fromkeys(row.case.id for row in former.comparison.rows[1:]))
+        raise UserError(f"{wanted} is not one case; the cases of {former.folder} are {cases}")
+    return max(fitting, key=lambda row: row.change)
+
+
+def kernels(former: Former, cache: Path, progress: Progress) -> Mapping[ArmLabel, Kernel]:
+    """Both kernels: kept ones by fingerprint, else built again and their code the same."""
+    found: dict[ArmLabel, Kernel] = {}
+    built: Arms | None = None
+    for label in _LABELS:
+        arm = former.arm(label)
+        kernel = kept(cache, arm.fingerprint)
+        if kernel is None:
+            progress(f"the {label} kernel of that run is no longer kept; building it again")
+            built = built or build_arms(former.plan, cache, progress)
+            kernel = built.base if label == "base" else built.patched
+        if kernel.signature != arm.signature:
+            raise UserError(
+                f"the {label} kernel of {former.folder} is gone, and built again it is another "
+                f"(code {kernel.signature[:12]}, was {arm.signature[:12]}): the source, the "
+                "patches or the compiler have changed; run the experiment anew"
+            )
+        found[label] = kernel
+    return found
+
+
+_LABELS: tuple[ArmLabel, ArmLabel] = ("base", "patched")
+
+
+def patches(former: Former, cache: Path, progress: Progress) -> tuple[Patch, ...]:
+    """The patches of that run; none where they are no longer to be had as they were."""
+    try:
+        request, _ = request_of(former.plan, cache, progress)
+        same = fingerprint(request, cache) == former.arm("patched").fingerprint
+    except TwinbootError:
+        return ()
+    return request.patchset.patches if same else ()
+
+
+def root(former: Former, cache: Path, progress: Progress) -> Rootfs:
+    """The run's root folder: the kept one by its digest, else composed again and the same."""
+    digest = former.arm("base").programs_digest
+    path = rootfs.kept_at(cache, digest)
+    if re.fullmatch(r"[0-9a-f]{64}", digest) and path.is_dir():
+        return Rootfs(path, digest)
+    progress("the guest programs of that run are no longer kept; composing them again")
+    _, now = choose_programs(former.plan, (), foreign_wanted(former.plan), cache, progress)
+    if now.digest != digest:
+        raise UserError(
+            f"the guest programs of {former.folder} are gone, and those of today are others; "
+            "run the experiment anew"
+        )
+    return now
+
+
+def machine(former: Former, kernel: Kernel, folder: Rootfs, cache: Path) -> Machine:
+    """The run's machine; UserError where it had KVM and this host has not."""
+    told = former.machine
+    if told.accelerator == "kvm":
+        accel.choose("kvm", kernel.image, folder.path, cache)
+    return told
+
+
+def titled(script: Transcript) -> str:
+    """Which guest it was, and how it ended."""
+    boot = script.boot
+    ran = [log.case for log in script.logs if log.ended != "exit"]
+    during = f" during {ran[-1]}" if ran else ""
+    return (
+        f"{boot.arm} on {boot.swap}, run {boot.repeat}, guest {boot.part + 1}: {script.end}{during}"
+    )
+
+
+def programs(former: Former, progress: Progress) -> tuple[Mapping[ArmLabel, Kernel], Rootfs]:
+    """Both kernels and the root folder, from this user's cache."""
+    cache = host.cache_dir()
+    return kernels(former, cache, progress), root(former, cache, progress)

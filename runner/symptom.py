@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a row showed, as things that one run shows or does not: so that runs can be counted.
+
+It runs nothing and compares no kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import comb
+from statistics import median
+
+from runner.comparison import CONFIDENCE, Finding, Row, Subject
+from runner.outcome import BAD, UNJUDGED, Checked, Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One thing to look for in a run. A measure shows it on the far side of `limit`.
+
+    `name` is the invariant, measure or splat signature; `says` the clause that is true then.
+    """
+
+    subject: Subject
+    name: str
+    says: str
+    limit: float = 0.0
+    above: bool = True
+
+
+FAILS = Symptom("run", "", "a run fails, hangs or crashes")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """In how many runs a symptom was shown; runs that said nothing about it are not counted."""
+
+    shown: int
+    runs: int
+    mute: int = 0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The rate's exact interval (Clopper and Pearson), one-sided where it is all or none."""
+        if self.runs == 0:
+            return 0.0, 1.0
+        doubt = 1 - CONFIDENCE
+        if self.shown in (0, self.runs):
+            rest = doubt ** (1 / self.runs)
+            return (0.0, 1 - rest) if self.shown == 0 else (rest, 1.0)
+        low = _rate(lambda p: 1 - _below(self.shown, self.runs, p), doubt / 2)
+        high = _rate(lambda p: -_below(self.shown + 1, self.runs, p), -doubt / 2)
+        return low, high
+
+    def __str__(self) -> str:
+        """For example `3 of 10 (6.7 % to 65 %)`, `none of 10 (at most 26 %)`."""
+        if self.runs == 0:
+            return "no run that says anything"
+        low, high = (_percent(rate) for rate in self.interval)
+        if self.shown == 0:
+            return f"none of {self.runs} (at most {high})"
+        if self.shown == self.runs:
+            return f"{self.shown} of {self.runs} (at least {low})"
+        return f"{self.shown} of {self.runs} ({low} to {high})"
+
+
+def symptoms(row: Row) -> tuple[Symptom, ...]:
+    """What the findings of a row are about, and what failed in both arms."""
+    found = [symptom for each in row.findings for symptom in _of_finding(row, each)]
+    says = {invariant.name: invariant.says for invariant in row.case.invariants}
+    found += [Symptom("invariant", name, says[name]) for name in row.failing_on_both]
+    return tuple(dict.fromkeys(found)) or (FAILS,)
+
+
+def _of_finding(row: Row, finding: Finding) -> Iterator[Symptom]:
+    if finding.subject == "invariant":
+        says = next(each.says for each in row.case.invariants if each.name == finding.name)
+        yield Symptom("invariant", finding.name, says)
+    elif finding.subject == "measure":
+        yield from _of_measure(row, finding.name)
+    elif finding.subject == "splat":
+        splat = (row.base.splats() | row.patched.splats())[finding.name]
+        yield Symptom("splat", finding.name, f"the kernel says `{splat.title}`")
+    else:
+        yield FAILS
+
+
+def _of_measure(row: Row, name: str) -> Iterator[Symptom]:
+    """Nearer to what it was with the patch than to what it was on base."""
+    spec = row.case.measure(name)
+    base, patched = (median(arm.values(name)) for arm in (row.base, row.patched))
+    limit, above = (base + patched) / 2, patched > base
+    words = "more" if above else "fewer"
+    yield Symptom("measure", name, f"{spec.says}: {words} than {limit:g}", limit, above)
+
+
+def shown(symptom: Symptom, run: Outcome) -> bool | None:
+    """Whether a run shows it; None where the run says nothing about it."""
+    if symptom.subject == "run":
+        return _judged(run, run.verdict in BAD)
+    if symptom.subject == "splat":
+        seen = any(splat.signature == symptom.name for splat in run.splats)
+        return seen or _judged(run, False)
+    if symptom.subject == "measure":
+        value = run.measure(symptom.name)
+        return None if value is None else (value > symptom.limit) == symptom.above
+    checks = [check for check in run.invariants if check.name == symptom.name]
+    return _broken(checks)
+
+
+def _judged(run: Outcome, seen: bool) -> bool | None:
+    return None if run.verdict in UNJUDGED or not run.ran else seen
+
+
+def _broken(checks: list[Checked]) -> bool | None:
+    verdicts = {check.verdict for check in checks}
+    if Verdict.FAIL in verdicts:
+        return True
+    return False if verdicts == {Verdict.PASS} else None
+
+
+def tally(symptom: Symptom, runs: Iterable[Outcome]) -> Tally:
+    """Count the runs that show a symptom, those that do not, and those that say nothing."""
+    seen = [shown(symptom, run) for run in runs]
+    return Tally(seen.count(True), len(seen) - seen.count(None), seen.count(None))
+
+
+def _below(count: int, runs: int, rate: float) -> float:
+    """The probability of fewer than `count` in so many runs."""
+    return sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(count))
+
+
+def _rate(rising: Callable[[float], float], wanted: float) -> float:
+    """The rate at which a function that rises with it reaches a value, by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < wanted else (low, middle)
+    return low
+
+
+def _percent(rate: float) -> str:
+    return f"{rate * 100:.0f} %" if rate >= 0.1 else f"{rate * 100:.1f} %"

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An earlier run, made usable again: its rows, its kernels, and when that is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from runner import build, evidence, host, matrix, recall, repro, symbols
+from runner.build import Kernel
+from runner.errors import UserError
+from runner.experiment import Plan, begin_folder
+from runner.repro import Again
+from runner.rootfs import Rootfs
+from runner.tests.arms import REUSE, TWINS, arm
+from runner.tests.corpus import LEAK
+from runner.transcript import BootRecord, CaseLog, Transcript
+from runner.trial import Trial
+
+HEX = "0123456789abcdef" * 4
+
+
+def say(_line: str) -> None:
+    pass
+
+
+def kernel_at(folder: Path, signature: str = "code", fingerprint: str = HEX) -> Kernel:
+    """A kernel in a folder as the build keeps it, of which nothing boots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image, config = folder / "bzImage", folder / "config"
+    image.write_bytes(b"an image")
+    config.write_text("CONFIG_SWAP=y\n")
+    (folder / "System.map").write_text("ffffffff81a09000 D init_top_pgt\n")
+    papers = {
+        "release": "5.10.7",
+        "fingerprint": fingerprint,
+        "signature": signature,
+        "source": "tiny",
+        "patches": [],
+        "compiler": "gcc",
+        "config_sha256": "c",
+        "image_sha256": host.sha256_file(image),
+        "cpu_seconds": 1.0,
+        "seconds": 1.0,
+    }
+    (folder / "kernel.json").write_text(json.dumps(papers))
+    kernel = build._read_kept(folder)
+    assert kernel is not None
+    return kernel
+
+
+def transcript(label: str, repeat: int, leaks: bool) -> Transcript:
+    text = (
+        "KTAP version 1\n1..2\n# proof: child_read ok yes\n# measure: pages_reused 1 pages\n"
+        f"ok 1 data_intact\n{'not ok' if leaks else 'ok'} 2 no_leak\n"
+    )
+    log = CaseLog(LEAK.id, "zram", 1, text, int(leaks), "exit", 1.0)
+    console = f"twinboot: begin {LEAK.id} 1\ntwinboot: end {LEAK.id} 1 exit={int(leaks)}\n"
+    boot = BootRecord(label, "zram", repeat, 0, 1, (LEAK.id,))  # type: ignore[arg-type]
+    return Transcript(boot, (log,), console, "poweroff")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run of two repeats in which the child reads the parent's secret with the patch only."""
+    path = tmp_path / "run"
+    begin_folder(Plan(path, patch="none"))
+    labels = {"base": HEX, "patched": HEX[::-1]}
+    arms = {each: arm(each, fingerprint=labels[each], signature="code") for each in labels}
+    twins = dataclasses.replace(TWINS, base=arms["base"], patched=arms["patched"])
+    evidence.begin_run(path, twins, (LEAK, REUSE))
+    for repeat in (1, 2):
+        evidence.save_transcript(path, transcript("base", repeat, leaks=False))
+        evidence.save_transcript(path, transcript("patched", repeat, leaks=True))
+    return path
+
+
+def test_of_nobodys_choice_the_rows_with_a_finding_are_run_again(folder: Path) -> None:
+    (row,) = recall.rows(recall.load(folder), None, None)
+    assert (row.case.id, row.swap, row.change.name) == (LEAK.id, "zram", "REGRESSED")
+
+
+@pytest.mark.parametrize("wanted", ["gup/leak_base", "gup"])
+def test_a_row_is_named_by_case_or_group(wanted: str, folder: Path) -> None:
+    assert [row.case.id for row in recall.rows(recall.load(folder), wanted, "zram")] == [LEAK.id]
+
+
+@pytest.mark.parametrize(("wanted", "swap"), [("gup/nothing", None), ("gup", "disk")])
+def test_a_row_that_is_not_there_is_refused(wanted: str, swap: str | None, folder: Path) -> None:
+    with pytest.raises(UserError, match=r"has no row .*; its cases are .*gup/leak_base"):
+        recall.rows(recall.load(folder), wanted, swap)
+
+
+def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        recall.load(tmp_path)
+
+
+def test_a_kept_kernel_is_found_by_its_fingerprint(folder: Path, tmp_path: Path) -> None:
+    for fingerprint in (HEX, HEX[::-1]):
+        kernel_at(tmp_path / "kernels" / fingerprint[:32], fingerprint=fingerprint)
+    found = recall.kernels(recall.load(folder), tmp_path, say)
+    assert found["base"].image == tmp_path / "kernels" / HEX[:32] / "bzImage"
+
+
+def test_a_kernel_whose_code_is_another_is_refused(folder: Path, tmp_path: Path) -> None:
+    for fingerprint in (HEX, HEX[::-1]):
+        kernel_at(tmp_path / "kernels" / fingerprint[:32], "other", fingerprint)
+    with pytest.raises(UserError, match="built again it is another"):
+        recall.kernels(recall.load(folder), tmp_path, say)
+
+
+@pytest.mark.parametrize("fingerprint", ["../../etc", "", HEX + "0", "g" * 64])
+def test_a_fingerprint_is_never_a_path(fingerprint: str, tmp_path: Path) -> None:
+    kernel_at(tmp_path / "etc")
+    assert build.kept(tmp_path, fingerprint) is None
+
+
+def again(folder: Path, out: Path, arms: str = "both") -> Again:
+    former = recall.load(folder)
+    rows = recall.rows(former, None, None)
+    return Again(former, rows, repro.arms_of(arms), 3, out)
+
+
+def begin(what: Again, runs: dict[str, list[bool]]) -> None:
+    """As if these runs had been made."""
+    evidence.begin_run(what.folder, what.former.saved.twins, what.former.saved.cases)
+    for label, each in runs.items():
+        for repeat, leaks in enumerate(each, 1):
+            evidence.save_transcript(what.folder, transcript(label, repeat, leaks))
+
+
+def test_it_is_said_how_often_it_happened_in_each_arm(folder: Path, tmp_path: Path) -> None:
+    what = again(folder, tmp_path / "again")
+    begin(what, {"base": [False] * 10, "patched": [True] * 3 + [False] * 7})
+    found = repro.counts(what)
+    assert [str(each) for each in found] == [
+        "gup/leak_base on zram: the parent's secret reaches the child: "
+        "none of 10 (at most 26 %) on base, 3 of 10 (6.7 % to 65 %) on patched"
+    ]
+    assert repro.exit_code(found) == 1
+
+
+def test_what_never_happens_ends_with_0_and_what_nobody_saw_with_3(
+    folder: Path, tmp_path: Path
+) -> None:
+    what = again(folder, tmp_path / "again", "patched")
+    begin(what, {"patched": [False, False]})
+    assert repro.exit_code(repro.counts(what)) == 0
+    other = again(folder, tmp_path / "mute", "patched")
+    begin(other, {})
+    assert "no run that says anything on patched" in str(repro.counts(other)[0])
+    assert repro.exit_code(repro.counts(other)) == 3
+
+
+def test_a_failure_of_another_kind_is_not_taken_for_it(folder: Path, tmp_path: Path) -> None:
+    what = again(folder, tmp_path / "again", "patched")
+    begin(what, {"patched": [False]})
+    crash = transcript("patched", 2, leaks=False)
+    dead = dataclasses.replace(
+        crash,
+        logs=(dataclasses.replace(crash.logs[0], ended="died", exit=None, text=""),),
+        console=f"twinboot: begin {LEAK.id} 1\nKernel panic - not syncing: other\n",
+        end="panic",
+    )
+    evidence.save_transcript(what.folder, dead)
+    leak, other = repro.counts(what)
+    assert not leak.happened
+    assert "in another way: 1 of 2" in str(other)
+    assert repro.exit_code((leak, other)) == 1
+
+
+def test_it_stops_as_soon_as_it_happened(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = dataclasses.replace(
+        again(folder, tmp_path / "again", "patched"), until_failure=True, times=9, jobs=2
+    )
+    booted: list[str] = []
+
+    def run_all(todo: tuple[Trial, ...], desk: object, _progress: object) -> None:
+        for trial in todo:
+            booted.append(trial.name)
+            evidence.save_transcript(
+                what.folder, transcript("patched", trial.repeat, len(booted) > 3)
+            )
+
+    kernels = {label: kernel_at(tmp_path / label) for label in ("base", "patched")}
+    root = Rootfs(tmp_path, "digest")
+    monkeypatch.setattr(recall, "programs", lambda *_: (kernels, root))
+    monkeypatch.setattr(matrix, "run_all", run_all)
+    (found,) = repro.again(what, say)
+    assert booted == [f"patched-zram-{repeat}" for repeat in (1, 2, 3, 4)]
+    assert "1 of 4" in str(found)
+    assert recall.load(what.folder).plan.cases == (LEAK.id,)
+
+
+def test_a_trace_keeps_its_text_where_there_are_no_symbols(tmp_path: Path) -> None:
+    text = "do_swap_page+0x611/0x7d0\n"
+    assert symbols.symbolised(text, kernel_at(tmp_path / "k"), tmp_path) == text
+    assert symbols.symbolised(text, None, tmp_path) == text
