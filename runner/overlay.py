@@ -49,6 +49,12 @@ def push(tree: Path, patchset: PatchSet, rejects: Path | None = None) -> tuple[s
         raise InfraError(f"cannot write in the warm tree {tree}: {error.strerror}") from error
 
 
+def forget(tree: Path) -> None:
+    """The tree is another source now: what was saved of the one before is void."""
+    shutil.rmtree(tree / OWN / "pristine", ignore_errors=True)
+    (tree / OWN / "absent").unlink(missing_ok=True)
+
+
 def clean_stages(tree: Path) -> None:
     """Remove what a killed push left beside its pristine copies."""
     for leftover in (tree / OWN).glob("stage-*"):

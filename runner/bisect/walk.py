@@ -212,7 +212,10 @@ def _successors(here: _Walk, candidate: str) -> dict[str, None]:
     """Who would be next if this candidate were good, and if it were bad."""
     found: dict[str, None] = {}
     for term in (Term.GOOD, Term.BAD):
-        choice = here.space.choose({**here.answers, candidate: term})
+        try:
+            choice = here.space.choose({**here.answers, candidate: term})
+        except UserError:  # what is only supposed may contradict the rest
+            continue
         if isinstance(choice, Next) and choice.candidate not in here.tallies:
             found[choice.candidate] = None
     return found
