@@ -7,7 +7,7 @@ import signal
 
 import typer
 
-from runner.commands import household, kernels, merge, prove, run
+from runner.commands import bisect, household, kernels, merge, prove, run
 
 app = typer.Typer(
     add_completion=False,
@@ -26,6 +26,7 @@ app.command(epilog="Example: twinboot merge shard-1 shard-2 shard-3 --out whole 
     merge.merge
 )
 app.command(epilog="Example: twinboot build --patch my.patch")(kernels.build)
+app.add_typer(bisect.app, name="bisect")
 app.command("shell", epilog="Example: twinboot shell --arm patched --swap zram")(kernels.open_shell)
 app.command("list", epilog="Example: twinboot list cases")(household.list_things)
 app.command("doctor", epilog="Example: twinboot doctor")(household.show_doctor)

@@ -144,7 +144,9 @@ def _refuse_surprises(stage: Path, patchset: PatchSet) -> None:
 
 def _apply(stage: Path, patch: Patch, rejects: Path) -> None:
     """`git apply`, all context exact: a hunk that only fits by guessing proves nothing."""
-    words = ("git", "-c", "core.symlinks=false", "apply", "--whitespace=nowarn", f"-p{patch.strip}")
+    way = ("--reverse",) if patch.reverse else ()
+    options = ("--whitespace=nowarn", f"-p{patch.strip}", *way)
+    words = ("git", "-c", "core.symlinks=false", "apply", *options)
     how = How(
         cwd=stage,
         stdin=patch.raw,

@@ -157,6 +157,8 @@ def walk(
         if isinstance(choice, Next):
             _step(here, choice, quick)
             continue
+        if _withdrawn(here, choice, (rate,)):
+            continue
         rates = (rate, *_rates_near(here, choice))
         if not _withdrawn(here, choice, rates):
             return _result(here, choice, rates)
@@ -164,26 +166,34 @@ def walk(
 
 def _check_ends(here: _Walk) -> None:
     """The bad end shows it, the good end does not; then how often the bad end does."""
-    space, bench = here.space, here.bench
+    space = here.space
     here.tell(f"the bad end, {space.bad}")
-    first = bench.measure(space.bad, FIRST_LOOK)
+    first = here.bench.measure(space.bad, FIRST_LOOK)
     if not first.told:
         raise UserError(f"the bad end {space.bad} cannot be judged: {first.why}")
+    if not first.shown:
+        _doubt_bad(here)
     here.tell(f"the good end, {space.good}")
-    good = here.look(space.good, 1)
-    if good.shown:
-        raise UserError(f"the good end {space.good} is bad: {_of(good)}")
-    if not good.told:
-        raise UserError(f"the good end {space.good} cannot be judged: {good.why}")
-    rate = here.rate(space.bad)
-    if not rate.shown:
-        raise UserError(f"the bad end {space.bad} is good: none of {rate.runs} runs shows it")
-    if good.clean < step_runs(rate):
-        good = here.look(space.good, step_runs(rate))
-        if good.shown:
-            raise UserError(f"the good end {space.good} is bad: {_of(good)}")
+    _check_good(here, 1)
+    here.tell(f"how often the bad end shows it ({_of(first)})")
+    _check_good(here, step_runs(_doubt_bad(here)))
     here.answer(space.good, Term.GOOD)
     here.answer(space.bad, Term.BAD)
+
+
+def _doubt_bad(here: _Walk) -> Rate:
+    rate = here.rate(here.space.bad)
+    if not rate.shown:
+        raise UserError(f"the bad end {here.space.bad} is good: none of {rate.runs} runs shows it")
+    return rate
+
+
+def _check_good(here: _Walk, runs: int) -> None:
+    good = here.look(here.space.good, runs)
+    if good.shown:
+        raise UserError(f"the good end {here.space.good} is bad: {_of(good)}")
+    if not good.told:
+        raise UserError(f"the good end {here.space.good} cannot be judged: {good.why}")
 
 
 def _of(tally: Tally) -> str:

@@ -159,7 +159,7 @@ def test_branches_that_were_bad_before_they_parted_end_with_a_sentence(history: 
     history.line(3, "c3", prefix="bad")
     space = history.open("good2", "bad2")
     good = {history.commits["good2"], history.commits["good1"]}
-    with pytest.raises(UserError, match="merge base .* of both ends is bad as well"):
+    with pytest.raises(UserError, match=r"merge base .* of both ends is bad as well"):
         walk(space, FakeBench(lambda each: float(each not in good)), Asked())
 
 
@@ -190,9 +190,7 @@ def test_the_users_repository_stays_as_it_is_and_its_hooks_do_not_run(history: H
 
 
 @pytest.mark.parametrize("fixes", [False, True])
-def test_git_replays_the_log_to_the_same_end(
-    history: History, tmp_path: Path, fixes: bool
-) -> None:
+def test_git_replays_the_log_to_the_same_end(history: History, tmp_path: Path, fixes: bool) -> None:
     history.line(20)
     good, bad = ("c19", "c0") if fixes else ("c0", "c19")
     space = history.open(good, bad)
