@@ -16,6 +16,7 @@ from types import TracebackType
 
 from runner import accel, case, evidence, experiment, host, matrix, rootfs
 from runner.bisect.ahead import Ahead
+from runner.bisect.exitcode import fault_of_the_tree
 from runner.bisect.fields import Field
 from runner.bisect.plan import BisectPlan, Notebook
 from runner.bisect.space import Answers
@@ -23,7 +24,7 @@ from runner.bisect.symptom import Sight, Symptom, does_not_boot, look, settle
 from runner.bisect.walk import Tally
 from runner.build import Kernel, build
 from runner.case import Case
-from runner.errors import CommandFailed, UserError
+from runner.errors import TwinbootError, UserError
 from runner.host import Progress
 from runner.judging import judge_guests
 from runner.matrix import Desk
@@ -131,7 +132,9 @@ class KernelBench:
             self._kernels[candidate] = kernel
             record |= {"signature": kernel.signature, "release": kernel.release}
             record |= {"fingerprint": kernel.fingerprint, "source": kernel.source}
-        except (UserError, CommandFailed) as error:
+        except TwinbootError as error:
+            if not (isinstance(error, UserError) or fault_of_the_tree(error)):
+                raise
             record["problem"] = error.message
         self.notebook.write(f"candidates/{_short(candidate)}", record)
         return record

@@ -51,6 +51,7 @@ def skipping(bench: FakeBench, skips: set[str]) -> FakeBench:
 # What is found
 
 
+@settings(deadline=None)
 @given(HISTORIES)
 def test_any_history_with_skips_gives_the_change_or_exactly_what_cannot_be_told_apart(
     history: tuple[int, int, set[int], bool],
@@ -65,6 +66,7 @@ def test_any_history_with_skips_gives_the_change_or_exactly_what_cannot_be_told_
     assert result.decided == (after == before + 1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1000), st.data())
 def test_a_list_without_skips_takes_no_more_steps_than_its_logarithm(
     last: int, data: st.DataObject
@@ -96,6 +98,7 @@ def test_options_that_cannot_be_built_without_one_another_are_still_narrowed() -
     assert items_of(result.found.answer[0]) == (3, 4, 9)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 500)))
 def test_the_name_of_a_set_says_what_is_in_it(chosen: set[int]) -> None:
     items = tuple(sorted(chosen))
@@ -114,7 +117,7 @@ def test_a_bad_end_that_is_good_ends_it_with_that_sentence() -> None:
     bench = bench_of(99)
     with pytest.raises(UserError, match=r"^the bad end v5 is good: none of 20 runs shows it$"):
         walk(line(5), bench, Asked())
-    assert set(bench.runs) == {"v0", "v5"}
+    assert set(bench.runs) == {"v5"}
 
 
 @pytest.mark.parametrize(("end", "name"), [("good", "v0"), ("bad", "v5")])
@@ -225,6 +228,7 @@ def test_a_step_of_what_always_shows_is_one_run() -> None:
 # Interruption
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 60), st.sampled_from([0.4, 1.0]))
 def test_killed_anywhere_it_goes_on_and_runs_nothing_twice(
     change: int, moment: int, rate: float
