@@ -163,6 +163,14 @@ class Apt:
             )
         return ()
 
+    def newest(self, prefix: str) -> dict[str, str]:
+        """Every package of that prefix in any suite that can be read, with its newest version."""
+        for suite in (suite for group in suites(prefix) for suite in group):
+            self._add(suite)
+        names = self._run("apt-cache", "pkgnames", prefix).stdout.split()
+        offers = {name: self._offers(name) for name in sorted(names)}
+        return {name: found[0].version for name, found in offers.items() if found}
+
     def _add(self, suite: str) -> str:
         """Fetch one more suite's signed index; returns why not, or nothing."""
         security = suite.endswith("-security")

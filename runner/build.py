@@ -20,11 +20,12 @@ from pathlib import Path
 
 from runner import host, kbuild, kconfig, overlay, source
 from runner.errors import BuildFailed, CommandFailed, ConfigLost, InfraError
+from runner.gitstore import check_out
 from runner.host import Progress
 from runner.kconfig import Kconfig
-from runner.patchset import PatchSet
+from runner.patchset import EMPTY, PatchSet
 from runner.signature import signature
-from runner.source import Fetched
+from runner.source import Fetched, repository_of
 
 # Raise it when the way a kernel is built changes, so that no kept kernel is taken for a new one.
 RECIPE = 1
@@ -81,13 +82,17 @@ class _Site:
 
     @property
     def tree(self) -> Path:
-        """One warm tree per source, configuration and compiler; patches come and go in it."""
-        request = self.request
-        return (
-            self.cache
-            / "trees"
-            / _digest(request.fetched.identity, request.kconfig.digest, self.chain.version)[:16]
-        )
+        """One warm tree per source, configuration and compiler; patches come and go in it.
+
+        So do the commits of a git repository, within one release: make rebuilds what differs.
+        """
+        fetched, kconfig = self.request.fetched, self.request.kconfig
+        source = fetched.identity
+        if fetched.source.kind == "git":
+            repository, _ = repository_of(fetched)
+            line = ".".join(re.split(r"[.-]", fetched.version)[:2])
+            source = f"git {repository} {line}"
+        return self.cache / "trees" / _digest(source, kconfig.family, self.chain.version)[:16]
 
     @property
     def kept(self) -> Path:
@@ -206,6 +211,7 @@ def _have_tree(site: _Site) -> None:
         shutil.rmtree(partial, ignore_errors=True)
     if tree.is_dir():
         _heal(tree)
+        _move(site)
         return
     free = shutil.disk_usage(tree.parent).free
     if free < ROOM:
@@ -215,9 +221,35 @@ def _have_tree(site: _Site) -> None:
         )
     site.progress(f"unpacking Linux {site.request.fetched.version}")
     with tempfile.TemporaryDirectory(dir=tree.parent, prefix=f".{tree.name}.partial-") as scratch:
-        source.unpack(site.request.fetched, site.cache, Path(scratch, "tree"))
+        if site.request.fetched.source.kind != "git":
+            source.unpack(site.request.fetched, site.cache, Path(scratch, "tree"))
         host.make_folder(Path(scratch, "tree", overlay.OWN))
         os.rename(Path(scratch, "tree"), tree)
+    _move(site)
+
+
+def _move(site: _Site) -> None:
+    """Take a git tree to the commit that is asked for; of any other source a tree has one.
+
+    The record is written last, so that a move that was killed is made again as a whole.
+    """
+    tree, fetched = site.tree, site.request.fetched
+    record = tree / overlay.OWN / "at"
+    if fetched.source.kind != "git" or _said(record) == fetched.identity:
+        return
+    repository, commit = repository_of(fetched)
+    site.progress(f"taking the tree to {commit[:12]}")
+    overlay.push(tree, EMPTY)
+    check_out(repository, commit, tree, overlay.OWN)
+    overlay.forget(tree)
+    host.write_atomic(record, fetched.identity)
+
+
+def _said(record: Path) -> str:
+    try:
+        return record.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _marker(tree: Path) -> Path:

@@ -16,7 +16,7 @@ KINDS = {
     "trees": ("trees", "ccache"),
     "kernels": ("kernels",),
     "sources": ("sources", "apt"),
-    "runs": ("runs", "proofs"),
+    "runs": ("runs", "proofs", "bisections"),
 }
 SMALL = ("guest-programs", "kselftests", "rootfs", "logs", "rejects", "kvm-probe.json")
 

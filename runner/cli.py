@@ -7,7 +7,7 @@ import signal
 
 import typer
 
-from runner.commands import again, household, kernels, merge, prove, run
+from runner.commands import again, bisect, household, kernels, merge, prove, run
 
 app = typer.Typer(
     add_completion=False,
@@ -35,6 +35,7 @@ app.command(epilog="Example: twinboot splats ~/.cache/twinboot/runs/20220113-173
     again.splats
 )
 app.command(epilog="Example: twinboot build --patch my.patch")(kernels.build)
+app.add_typer(bisect.app, name="bisect")
 app.command("shell", epilog="Example: twinboot shell --arm patched --swap zram")(kernels.open_shell)
 app.command("list", epilog="Example: twinboot list cases")(household.list_things)
 app.command("doctor", epilog="Example: twinboot doctor")(household.show_doctor)

@@ -61,9 +61,14 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Kconfig:
-    """Fragments in order; a later one wins."""
+    """Fragments in order; a later one wins.
+
+    With `trials_of` wishes may be lost: what olddefconfig makes of them is what is wanted, and
+    all such configurations of one name are built in one warm tree.
+    """
 
     fragments: tuple[Fragment, ...]
+    trials_of: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,7 +78,13 @@ class Kconfig:
     def digest(self) -> str:
         """A SHA-256 over the wishes alone: a reworded comment is the same configuration."""
         wishes = [repr(line) for fragment in self.fragments for line in fragment.lines]
+        wishes += [self.trials_of] if self.trials_of else []
         return hashlib.sha256("\n".join(wishes).encode()).hexdigest()
+
+    @property
+    def family(self) -> str:
+        """What configurations that share a warm tree have in common."""
+        return self.trials_of or self.digest
 
     def asked(self, version: str) -> dict[str, str]:
         """Symbol to value, for one kernel version."""
@@ -152,7 +163,7 @@ def configure(tree: Path, kconfig: Kconfig, log: Path, chain: kbuild.Toolchain) 
     )
     kbuild.make(tree, log, chain, f"KCONFIG_CONFIG={final}", "olddefconfig")
     text = (tree / final).read_text()
-    lost = _lost(asked, text)
+    lost = () if kconfig.trials_of else _lost(asked, text)
     if lost:
         raise ConfigLost(_explain(tree, (tree / final).absolute(), lost, chain))
     if not (tree / ".config").is_file() or (tree / ".config").read_text() != text:

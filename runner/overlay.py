@@ -49,6 +49,12 @@ def push(tree: Path, patchset: PatchSet, rejects: Path | None = None) -> tuple[s
         raise InfraError(f"cannot write in the warm tree {tree}: {error.strerror}") from error
 
 
+def forget(tree: Path) -> None:
+    """The tree is another source now: what was saved of the one before is void."""
+    shutil.rmtree(tree / OWN / "pristine", ignore_errors=True)
+    (tree / OWN / "absent").unlink(missing_ok=True)
+
+
 def clean_stages(tree: Path) -> None:
     """Remove what a killed push left beside its pristine copies."""
     for leftover in (tree / OWN).glob("stage-*"):
@@ -138,7 +144,9 @@ def _refuse_surprises(stage: Path, patchset: PatchSet) -> None:
 
 def _apply(stage: Path, patch: Patch, rejects: Path) -> None:
     """`git apply`, all context exact: a hunk that only fits by guessing proves nothing."""
-    words = ("git", "-c", "core.symlinks=false", "apply", "--whitespace=nowarn", f"-p{patch.strip}")
+    way = ("--reverse",) if patch.reverse else ()
+    options = ("--whitespace=nowarn", f"-p{patch.strip}", *way)
+    words = ("git", "-c", "core.symlinks=false", "apply", *options)
     how = How(
         cwd=stage,
         stdin=patch.raw,

@@ -19,13 +19,17 @@ SUFFIXES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One patch. `text` starts at the first diff header; undecodable bytes are kept."""
+    """One patch. `text` starts at the first diff header; undecodable bytes are kept.
+
+    With `reverse` it is taken out of a source that has it.
+    """
 
     name: str
     subject: str
     text: str
     files: tuple[str, ...]
     strip: int = 1
+    reverse: bool = False
 
     @property
     def raw(self) -> bytes:
@@ -55,7 +59,8 @@ class PatchSet:
         """A SHA-256 over the diffs alone: a reworded commit message is the same patch."""
         total = hashlib.sha256()
         for patch in self.patches:
-            total.update(f"{patch.strip} {len(patch.raw)}\n".encode() + patch.raw)
+            way = "-" if patch.reverse else ""
+            total.update(f"{way}{patch.strip} {len(patch.raw)}\n".encode() + patch.raw)
         return total.hexdigest()
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import apt, debian, folder, host, kbuild
+from runner import apt, debian, folder, gitstore, host, kbuild
 from runner.errors import CommandFailed, InfraError, UserError
 from runner.host import How, Progress
 
@@ -153,20 +153,17 @@ def _fetch_tar(source: Source) -> Fetched:
 def _fetch_git(source: Source) -> Fetched:
     """The tree of the ref, so that two refs with the same content are one source."""
     path, _, ref = source.spec.rpartition("@")
-    commit = _git(path, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
-    tree = _git(path, "rev-parse", "--verify", f"{commit}^{{tree}}")
-    version = _parse_version(_git(path, "show", f"{commit}:Makefile"), source.spec)
+    commit = gitstore.commit_of(path, ref)
+    tree = gitstore.ask(path, "rev-parse", "--verify", f"{commit}^{{tree}}")
+    makefile = gitstore.ask(path, "show", f"{commit}:Makefile")
+    version = _parse_version(makefile, source.spec)
     identity = hashlib.sha256(f"git tree {tree}".encode()).hexdigest()
     return Fetched(source, identity, version, f"commit {commit}")
 
 
-def _git(path: str, *words: str) -> str:
-    how = How(variables={"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"})
-    try:
-        return host.run(("git", "-C", path, *words), how).stdout.strip()
-    except CommandFailed as failure:
-        reason = _last_line(failure.tail).removeprefix("fatal: ")
-        raise UserError(f"git cannot read {words[-1]} in {path}: {reason}") from failure
+def repository_of(fetched: Fetched) -> tuple[str, str]:
+    """The repository and the commit of a git source."""
+    return fetched.source.spec.rpartition("@")[0], fetched.detail.removeprefix("commit ")
 
 
 def _last_line(text: str) -> str:
@@ -224,9 +221,9 @@ def _material(fetched: Fetched, cache: Path, scratch: Path) -> Path:
                 raise UserError(f"{path} changed since it was read; run again")
             return path
         case _:
-            repository = fetched.source.spec.rpartition("@")[0]
-            commit = fetched.detail.removeprefix("commit ")
-            _git(repository, "archive", "--format=tar", f"--output={scratch / 'tree.tar'}", commit)
+            repository, commit = repository_of(fetched)
+            tarball = f"--output={scratch / 'tree.tar'}"
+            gitstore.ask(repository, "archive", "--format=tar", tarball, commit)
             return scratch / "tree.tar"
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from runner import evidence, exchange, host, report
+from runner.bisect import exitcode
 from runner.commands.options import (
     AccelOption,
     B4Option,
@@ -38,7 +40,7 @@ from runner.commands.options import (
 )
 from runner.comparison import Comparison
 from runner.document import document_text, save_document
-from runner.errors import UserError
+from runner.errors import TwinbootError, UserError
 from runner.experiment import (
     DEFAULT_PATCH,
     DEFAULT_SOURCE,
@@ -108,6 +110,13 @@ def run(
     html: HtmlOption = None,
     b4: B4Option = None,
     known: KnownOption = None,
+    bisect_exit: Annotated[
+        bool,
+        typer.Option(
+            "--bisect-exit",
+            help="Exit codes for `git bisect run`: 0 good, 1 bad, 125 skip, 128 and more: stop.",
+        ),
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
@@ -134,9 +143,24 @@ def run(
         shard=shard,
         baseline=baseline.absolute() if baseline else None,
     )
+    if bisect_exit:
+        _tell_git_bisect(plan, wanted, quiet)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
     publish(comparison, plan.folder, wanted)
+
+
+def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
+    try:
+        with Teller(quiet) as tell:
+            comparison = run_experiment(plan, tell)
+    except TwinbootError as error:
+        print(f"twinboot: {error}", file=sys.stderr)
+        raise typer.Exit(exitcode.of_error(error)) from None
+    with contextlib.suppress(typer.Exit):
+        publish(comparison, plan.folder, wanted)
+    excused = excuse(comparison, wanted.known, datetime.now(UTC).date())
+    raise typer.Exit(exitcode.of_result(excused))
 
 
 def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is searched: commits, releases, patches of a series or config options, by the plan.
+
+A field says how a candidate becomes something that can be built; it builds only the two ends of
+a config search, to see which options differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from runner import apt, gitstore, host, kconfig, source, variant
+from runner.bisect import commits
+from runner.bisect.commits import Commits
+from runner.bisect.line import Line
+from runner.bisect.plan import BisectPlan
+from runner.bisect.space import Space
+from runner.bisect.subsets import Subsets, items_of
+from runner.build import BuildRequest, build
+from runner.errors import UserError
+from runner.experiment import FRAGMENTS, PATCHES, ROOT
+from runner.host import Progress
+from runner.kconfig import Fragment, Kconfig
+from runner.patchset import Patch, PatchSet
+from runner.patchset import load as load_patches
+from runner.source import Fetched
+
+Kind = Literal["commit", "release", "patch", "option"]
+OPTIONS = "kconfig:"
+PACKAGE = "linux-source-"
+KCONFIGS = ROOT / "kconfigs"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A space with what its candidates are. `identity` changes when the candidates do."""
+
+    kind: Kind
+    space: Space
+    request: Callable[[str], BuildRequest]
+    title: Callable[[str], str]
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all candidates share."""
+
+    plan: BisectPlan
+    cache: Path
+    progress: Progress
+
+    def fetch(self, text: str) -> Fetched:
+        return source.fetch(source.parse_source(text), self.cache, self.progress)
+
+    def request(self, fetched: Fetched, patches: tuple[Patch, ...] = ()) -> BuildRequest:
+        names = (*FRAGMENTS, *self.plan.fragments)
+        chosen = kconfig.load(names, KCONFIGS)
+        return BuildRequest(fetched, self._set((*self.carried(), *patches)), chosen, self.compiler)
+
+    @property
+    def compiler(self) -> str:
+        return self.plan.compiler
+
+    def carried(self) -> tuple[Patch, ...]:
+        """The patches for every kernel; those to take out begin with the last."""
+        put = [each for path in self.plan.carry for each in load_patches(path).patches]
+        taken = [each for path in self.plan.carry_revert for each in load_patches(path).patches]
+        return (*(replace(each, reverse=True) for each in reversed(taken)), *put)
+
+    def _set(self, patches: tuple[Patch, ...]) -> PatchSet:
+        return PatchSet("what is carried" if patches else "none", patches)
+
+
+def open_field(plan: BisectPlan, folder: Path, cache: Path, progress: Progress) -> Field:
+    """What the plan's ends are ends of. Raises UserError when they are not of one kind."""
+    ground = _Ground(plan, cache, progress)
+    ends = (plan.good, plan.bad)
+    if all(end.startswith(OPTIONS) for end in ends):
+        return _options(ground)
+    if all(end.startswith("git:") for end in ends) and not plan.releases:
+        return _commits(ground, folder)
+    if plan.patch != "none":
+        return _patches(ground)
+    if plan.releases or all(end.startswith("debian:") for end in ends):
+        return _releases(ground)
+    raise UserError(
+        f"nothing is between {plan.good} and {plan.bad}: give two git:PATH@REF, two debian: "
+        "packages, two kconfig: fragments, a --release for each kernel, or a series with --patch"
+    )
+
+
+def pinned(plan: BisectPlan, cache: Path, progress: Progress) -> BisectPlan:
+    """The plan with moving names (branches, newest versions) replaced by what they are now."""
+    if plan.good.startswith("git:") and plan.bad.startswith("git:") and not plan.releases:
+        good, bad = (_commit_named(end) for end in (plan.good, plan.bad))
+        return replace(plan, good=good, bad=bad)
+    if plan.good.startswith("debian:") and plan.bad.startswith("debian:") and not plan.releases:
+        listed = tuple(_offered(plan, cache, progress))
+        return replace(plan, releases=listed)
+    return plan
+
+
+def _commit_named(text: str) -> str:
+    path, _, ref = source.parse_source(text).spec.rpartition("@")
+    return f"git:{path}@{gitstore.commit_of(path, ref)}"
+
+
+def _offered(plan: BisectPlan, cache: Path, progress: Progress) -> Iterator[str]:
+    """The kernel lines on offer from the older end to the newer one, each in its newest version."""
+    ends = {_numbers(end): end for end in (plan.good, plan.bad)}
+    with host.locked(cache / "locks/apt.lock", progress):
+        there = apt.Apt(cache / "apt", progress).newest(PACKAGE)
+    lines = {_numbers(name): f"debian:{name}={version}" for name, version in there.items()}
+    lines |= ends
+    for number in sorted(lines):
+        if min(ends) <= number <= max(ends):
+            yield lines[number]
+
+
+def _numbers(name: str) -> tuple[int, int]:
+    found = re.search(rf"{PACKAGE}(\d+)\.(\d+)(?![\d.])", name)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+
+
+def _commits(ground: _Ground, folder: Path) -> Field:
+    plan = ground.plan
+    paths, refs = zip(
+        *(source.parse_source(end).spec.rpartition("@")[::2] for end in (plan.good, plan.bad)),
+        strict=True,
+    )
+    if paths[0] != paths[1]:
+        raise UserError(f"{paths[0]} and {paths[1]} are two repositories; both ends must be in one")
+    space: Commits = commits.open_commits(paths[0], refs[0], refs[1], folder / "git")
+
+    def request(commit: str) -> BuildRequest:
+        return ground.request(ground.fetch(f"git:{paths[0]}@{commit}"))
+
+    def title(commit: str) -> str:
+        return commits.title(space.store, commit)
+
+    identity = _identity(space.good, space.bad, ground)
+    return Field("commit", space, request, title, identity)
+
+
+def _releases(ground: _Ground) -> Field:
+    plan, listed = ground.plan, ground.plan.releases
+    for end in (plan.good, plan.bad):
+        if end not in listed:
+            raise UserError(f"{end} is not among the releases: {', '.join(listed)}")
+    first, last = listed.index(plan.good), listed.index(plan.bad)
+    if first == last:
+        raise UserError(f"{plan.good} is both ends")
+    chosen = listed[min(first, last) : max(first, last) + 1]
+
+    def request(release: str) -> BuildRequest:
+        return ground.request(ground.fetch(release))
+
+    space = Line(chosen, fixes=first > last)
+    return Field("release", space, request, str, _identity(*chosen, ground))
+
+
+def _patches(ground: _Ground) -> Field:
+    """Candidate n is the source with the first n patches."""
+    plan = ground.plan
+    fetched = ground.fetch(plan.source)
+    chosen = variant.choose(variant.find(plan.patch, PATCHES), fetched.version)
+    series = load_patches(chosen.path)
+    good, bad = (_place(end, len(series)) for end in (plan.good, plan.bad))
+    if good == bad:
+        raise UserError(f"both ends are the series with {good} patches")
+    places = tuple(str(n) for n in range(min(good, bad), max(good, bad) + 1))
+
+    def request(place: str) -> BuildRequest:
+        return ground.request(fetched, series.prefix(int(place)).patches if int(place) else ())
+
+    def title(place: str) -> str:
+        return f"{place} {series.patches[int(place) - 1].name}" if int(place) else "0 no patch"
+
+    space = Line(places, fixes=good > bad)
+    return Field("patch", space, request, title, _identity(series.digest, *places, ground))
+
+
+def _place(end: str, count: int) -> int:
+    """`base`, `all` or the number of patches."""
+    known = {"base": 0, "all": count}
+    if end in known:
+        return known[end]
+    if not end.isdecimal() or int(end) > count:
+        raise UserError(f"{end!r} is no place in a series of {count}; write base, all or a number")
+    return int(end)
+
+
+def _options(ground: _Ground) -> Field:
+    """Candidates are sets of the options that differ between the ends' final .config files."""
+    fetched = ground.fetch(ground.plan.source)
+    texts = [_final_config(ground, fetched, end) for end in (ground.plan.good, ground.plan.bad)]
+    good, bad = (kconfig.values(text) for text in texts)
+    names = {*good, *bad}
+    differing = tuple(name for name in sorted(names) if good.get(name, "n") != bad.get(name, "n"))
+    if not differing:
+        raise UserError("both ends have the same .config")
+    ground.progress(f"{len(differing)} options differ")
+    identity = _identity(*texts, ground)
+
+    def request(candidate: str) -> BuildRequest:
+        chosen = {differing[item] for item in items_of(candidate)}
+        mixed = {name: (bad if name in chosen else good).get(name, "n") for name in names}
+        lines = (f"{kconfig.Line(name, value)}\n" for name, value in sorted(mixed.items()))
+        fragment = Fragment("mixed", "".join(lines))
+        return replace(ground.request(fetched), kconfig=Kconfig((fragment,), trials_of=identity))
+
+    def title(candidate: str) -> str:
+        items = [differing[item] for item in items_of(candidate)]
+        told = [f"{name} {good.get(name, 'n')} -> {bad.get(name, 'n')}" for name in items]
+        many = f" and {len(told) - 8} more" if len(told) > 8 else ""
+        return (", ".join(told[:8]) or "none of the options") + many
+
+    return Field("option", Subsets(len(differing)), request, title, identity)
+
+
+def _final_config(ground: _Ground, fetched: Fetched, end: str) -> str:
+    """What olddefconfig makes of an end: our fragments and those that are named."""
+    names = [name for name in end.removeprefix(OPTIONS).split(",") if name]
+    chosen = kconfig.load((*FRAGMENTS, *ground.plan.fragments, *names), KCONFIGS)
+    request = replace(ground.request(fetched), kconfig=chosen)
+    return build(request, ground.cache, ground.progress).config.read_text()
+
+
+def _identity(*parts: str | _Ground) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        text = PatchSet("", part.carried()).digest if isinstance(part, _Ground) else part
+        total.update(f"{len(text)} {text}\n".encode())
+    return total.hexdigest()

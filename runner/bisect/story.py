@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tells the answer of a bisection: what it is, what it rests on, how sure it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from runner.bisect.space import Term
+from runner.bisect.surety import Rate
+from runner.bisect.walk import Result, Tally
+
+Title = Callable[[str], str]
+SKIPS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was searched: the word for a candidate, and whether the first good one is wanted."""
+
+    kind: str
+    fixes: bool
+    title: Title
+    symptom: str
+
+    @property
+    def wanted(self) -> str:
+        return "good" if self.fixes else "bad"
+
+
+def told(result: Result, subject: Subject) -> str:
+    """The answer first, then its reasons."""
+    return "".join(f"{line}\n" for line in _lines(result, subject))
+
+
+def _lines(result: Result, subject: Subject) -> Iterator[str]:
+    yield from _answer(result, subject)
+    yield f"bad means: {subject.symptom}"
+    for label, candidates in (("good", result.found.clean), ("bad", result.found.shown)):
+        for each in candidates:
+            yield f"  {label:4}  {subject.title(each)}: {_runs(result.tallies[each])}"
+    yield from _skipped(result, subject)
+    yield _confidence(result)
+    ran = [tally for tally in result.tallies.values() if tally.told]
+    kernels = {tally.kernel for tally in ran}
+    runs = sum({tally.kernel: tally.told + len(tally.untold) for tally in ran}.values())
+    same = f" ({len(ran) - len(kernels)} more had the same code)" if len(kernels) < len(ran) else ""
+    yield f"{_count(len(kernels), 'kernel')} run{same}, {_count(runs, 'run')}"
+
+
+def _answer(result: Result, subject: Subject) -> Iterator[str]:
+    if subject.kind == "option":
+        yield f"these options make it bad: {subject.title(result.found.answer[0])}"
+        return
+    if result.decided:
+        yield f"first {subject.wanted} {subject.kind}: {subject.title(result.found.answer[0])}"
+        return
+    yield f"the first {subject.wanted} {subject.kind} is one of these, the rest cannot be judged:"
+    for each in result.found.answer:
+        yield f"  {subject.title(each)}"
+
+
+def _skipped(result: Result, subject: Subject) -> Iterator[str]:
+    skipped = [each for each, term in result.answers.items() if term is Term.SKIP]
+    for each in skipped[:SKIPS_SHOWN]:
+        yield f"  skip  {subject.title(each)}: {result.tallies[each].why}"
+    if len(skipped) > SKIPS_SHOWN:
+        yield f"  skip  {len(skipped) - SKIPS_SHOWN} more"
+
+
+def _runs(tally: Tally) -> str:
+    said = f"{tally.shown} of {_count(tally.told, 'run')} bad"
+    return said + (f", {len(tally.untold)} said nothing" if tally.untold else "")
+
+
+def _confidence(result: Result) -> str:
+    """Rounded down, so that 99 % is not said of 98.9."""
+    percent = int(result.confidence * 1000) / 10
+    rates = " and ".join(_rate(rate) for rate in dict.fromkeys(result.rates))
+    low = "" if result.confidence >= result.asked else f", less than the {result.asked:.0%} asked"
+    return (
+        f"confidence {percent:g} %{low}: a bad kernel was seen to be bad in {rates} runs, "
+        "and so often the good one ran clean"
+    )
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.shown} of {rate.runs}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def document(result: Result, subject: Subject) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "format": "twinboot-bisect-result",
+        "version": 1,
+        "kind": subject.kind,
+        "first": subject.wanted,
+        "decided": result.decided,
+        "answer": [
+            {"candidate": each, "title": subject.title(each)} for each in result.found.answer
+        ],
+        "symptom": subject.symptom,
+        "confidence": result.confidence,
+        "confidence_asked": result.asked,
+        "candidates": [
+            {
+                "candidate": each,
+                "title": subject.title(each),
+                "term": str(result.answers[each]) if each in result.answers else None,
+                "bad_runs": tally.shown,
+                "good_runs": tally.clean,
+                "untold": list(tally.untold),
+                "problem": tally.problem,
+                "signature": tally.kernel,
+            }
+            for each, tally in result.tallies.items()
+        ],
+    }

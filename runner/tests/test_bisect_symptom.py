@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What decides a bisection: the wanted symptom alone; and what `git bisect run` is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.bisect import exitcode
+from runner.bisect.symptom import Sight, Symptom, Wanted, does_not_boot, look, settle
+from runner.comparison import compare
+from runner.errors import (
+    BuildFailed,
+    CommandFailed,
+    ConfigLost,
+    InfraError,
+    PatchError,
+    TwinbootError,
+    UserError,
+)
+from runner.judging import GUEST
+from runner.ktap import Measure
+from runner.outcome import Checked, Outcome, Verdict
+from runner.splat import Splat
+from runner.tests.arms import REUSE, TWINS
+
+PASSED = Outcome(
+    case=REUSE.id,
+    swap="nullblk",
+    repeat=1,
+    verdict=Verdict.PASS,
+    reason="every invariant held",
+    process=Verdict.PASS,
+    invariants=(
+        Checked("data_intact", Verdict.PASS, ""),
+        Checked("no_leak", Verdict.PASS, ""),
+    ),
+    measures=(Measure("copies", 7.0, "pages"),),
+)
+LEAKED = replace(
+    PASSED,
+    verdict=Verdict.FAIL,
+    invariants=(
+        Checked("data_intact", Verdict.PASS, ""),
+        Checked("no_leak", Verdict.FAIL, "leaks"),
+    ),
+)
+BUG = Splat("bug", "kernel BUG at mm/x.c:1", ("f", "g"), "bug: f < g", "")
+OTHER = Splat("oops", "oops: other", ("h",), "oops: h", "")
+CRASHED = replace(
+    PASSED, verdict=Verdict.CRASH, process=Verdict.CRASH, invariants=(), measures=(), splats=(BUG,)
+)
+BOOTED = Outcome(GUEST.id, "nullblk", 1, Verdict.PASS, "it booted", Verdict.PASS)
+DEAD = replace(BOOTED, verdict=Verdict.CRASH, process=Verdict.CRASH, reason="it panicked")
+NOT_RUN = replace(PASSED, verdict=Verdict.CRASH, ran=False, reason="it panicked", invariants=())
+
+
+def seen(wanted: Wanted, *bad_end: Outcome) -> Symptom:
+    found = settle(wanted, [bad_end], REUSE)
+    assert found is not None
+    return found
+
+
+def sight(symptom: Symptom, *run: Outcome) -> bool | None:
+    return look(symptom, run, REUSE.id).shown
+
+
+def test_a_case_alone_means_the_invariant_that_the_bad_end_breaks() -> None:
+    symptom = seen(Wanted(), BOOTED, LEAKED)
+    assert symptom == Symptom("invariant", ("no_leak",))
+    assert sight(symptom, BOOTED, LEAKED) is True
+    assert sight(symptom, BOOTED, PASSED) is False
+
+
+def test_another_invariant_that_breaks_is_not_the_wanted_one() -> None:
+    symptom = seen(Wanted(), LEAKED)
+    checks = (Checked("data_intact", Verdict.FAIL, ""), Checked("no_leak", Verdict.PASS, ""))
+    assert sight(symptom, replace(PASSED, verdict=Verdict.FAIL, invariants=checks)) is False
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SKIP, Verdict.INCONCLUSIVE, Verdict.INFRA])
+def test_a_run_without_a_verdict_says_nothing_though_its_invariants_held(verdict: Verdict) -> None:
+    assert sight(Symptom("invariant", ("no_leak",)), replace(PASSED, verdict=verdict)) is None
+
+
+def test_a_crash_says_nothing_of_an_invariant_and_what_it_was_is_told() -> None:
+    run = replace(CRASHED, reason="kernel BUG at mm/x.c:1")
+    found = look(Symptom("invariant", ("no_leak",)), (BOOTED, run), REUSE.id)
+    assert found == Sight(None, "CRASH: kernel BUG at mm/x.c:1")
+
+
+def test_a_crash_at_the_bad_end_is_looked_for_by_its_signature() -> None:
+    symptom = seen(Wanted(), BOOTED, CRASHED)
+    assert symptom == Symptom("splat", ("bug: f < g",))
+    assert sight(symptom, BOOTED, CRASHED) is True
+    assert sight(symptom, BOOTED, replace(CRASHED, splats=(OTHER,))) is None
+    assert sight(symptom, BOOTED, PASSED) is False
+    assert sight(symptom, BOOTED, replace(PASSED, verdict=Verdict.INCONCLUSIVE)) is None
+
+
+def test_a_splat_named_by_a_part_of_its_title_stands_for_its_whole_signature() -> None:
+    warned = replace(PASSED, splats=(OTHER, BUG))
+    assert seen(Wanted(splat="mm/x.c"), warned).names == ("bug: f < g",)
+    assert settle(Wanted(splat="nothing"), [(warned,)], REUSE) is None
+
+
+def test_a_dead_boot_is_wanted_only_by_its_own_signature() -> None:
+    dead = replace(DEAD, splats=(BUG,))
+    symptom = seen(Wanted(boot=True), dead, NOT_RUN)
+    assert symptom == Symptom("boot", ("bug: f < g",))
+    assert sight(symptom, dead, NOT_RUN) is True
+    assert sight(symptom, replace(DEAD, splats=(OTHER,)), NOT_RUN) is None
+    assert sight(symptom, BOOTED, PASSED) is False
+    assert sight(symptom, BOOTED, CRASHED) is False
+
+
+def test_a_kernel_that_died_in_its_case_did_boot() -> None:
+    assert does_not_boot((DEAD, NOT_RUN))
+    assert not does_not_boot((DEAD, CRASHED))
+
+
+def test_a_measure_is_bad_beyond_its_limit() -> None:
+    above = seen(Wanted(measure="copies", above=7), PASSED)
+    assert sight(above, PASSED) is False
+    assert sight(seen(Wanted(measure="copies", above=6.5), PASSED), PASSED) is True
+    assert sight(seen(Wanted(measure="copies", below=8), PASSED), PASSED) is True
+    assert sight(above, replace(PASSED, measures=())) is None
+
+
+def test_a_case_that_hangs_is_looked_for_as_a_hang() -> None:
+    hung = replace(PASSED, verdict=Verdict.HANG, process=Verdict.HANG, invariants=())
+    symptom = seen(Wanted(), hung)
+    assert symptom == Symptom("end", ("HANG",))
+    assert sight(symptom, hung) is True
+    assert sight(symptom, CRASHED) is None
+
+
+def test_a_bad_end_that_passes_settles_nothing() -> None:
+    assert settle(Wanted(), [(BOOTED, PASSED)], REUSE) is None
+
+
+def test_each_symptom_has_a_clause() -> None:
+    clauses = [
+        symptom.clause(REUSE, "nullblk")
+        for symptom in (
+            Symptom("invariant", ("no_leak",)),
+            Symptom("end", ("HANG",)),
+            Symptom("splat", ("bug: f < g",)),
+            Symptom("boot", ("it hangs",)),
+            Symptom("measure", ("copies",), above=7),
+        )
+    ]
+    assert clauses == [
+        "the parent's secret reaches the child (cow/wr_hit on nullblk)",
+        "cow/wr_hit on nullblk does not end",
+        "the kernel complains in cow/wr_hit on nullblk: bug: f < g",
+        "the kernel does not boot: it hangs",
+        "copies of cow/wr_hit on nullblk is above 7",
+    ]
+
+
+# git bisect run
+
+
+SAME = replace(TWINS, patched=replace(TWINS.patched, signature=TWINS.base.signature))
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        (PASSED, 0),
+        (LEAKED, 1),
+        (CRASHED, 125),
+        (replace(PASSED, verdict=Verdict.HANG), 125),
+        (replace(PASSED, verdict=Verdict.SKIP), 125),
+        (replace(PASSED, verdict=Verdict.INCONCLUSIVE), 125),
+        (replace(PASSED, verdict=Verdict.INFRA), 125),
+    ],
+)
+def test_one_kernel_alone_is_judged_by_its_case(run: Outcome, code: int) -> None:
+    assert exitcode.of_result(compare([REUSE], [run], [run], SAME)) == code
+
+
+@pytest.mark.parametrize(
+    ("base", "patched", "code"),
+    [(PASSED, PASSED, 0), (PASSED, LEAKED, 1), (LEAKED, LEAKED, 0)],
+)
+def test_two_kernels_are_judged_by_what_changed(base: Outcome, patched: Outcome, code: int) -> None:
+    assert exitcode.of_result(compare([REUSE], [base], [patched], TWINS)) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BuildFailed("x"), 125),
+        (PatchError("x"), 125),
+        (ConfigLost("x"), 125),
+        (CommandFailed(("flock", "x", "make", "-j2"), 2, "", Path()), 125),
+        (CommandFailed(("git", "fetch"), 2, "", None), 131),
+        (InfraError("the disk is full"), 131),
+        (UserError("no such case"), 130),
+    ],
+)
+def test_a_kernel_that_cannot_be_built_is_skipped_and_all_else_stops(
+    error: TwinbootError, code: int
+) -> None:
+    assert exitcode.of_error(error) == code
