@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -54,11 +54,6 @@ from runner.mailreply import mail_reply
 from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
-
-# What may be said anew when a run is resumed; all else comes from its plan
-_OF_THE_REPORT = {"resume", "quiet", "known"} | {
-    *("json", "markdown", "junit", "ktap", "mail", "html", "b4")
-}
 
 
 @guarded
@@ -112,6 +107,8 @@ def run(
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
+    if baseline and confirm < 1:
+        raise UserError("--baseline needs --confirm 1 or more, or a change of the host goes unseen")
     if resume:
         _go_on(ctx, resume, wanted, quiet)
     plan = Plan(
@@ -140,11 +137,12 @@ def run(
 
 
 def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:
-    """The rest of an interrupted run."""
+    """The rest of an interrupted run. Only what becomes of its result may be said anew."""
+    anew = {"resume", "quiet", *(each.name for each in fields(Outputs))}
     for name in ctx.params:
         came_from = ctx.get_parameter_source(name)
         given = came_from is not None and came_from.name == "COMMANDLINE"
-        if given and name not in _OF_THE_REPORT:
+        if given and name not in anew:
             raise UserError(f"--resume takes its plan from {folder}; leave --{name} out")
     plan = plan_of(folder.absolute())
     with Teller(quiet) as tell:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from runner import evidence, host
+from runner.cli import app
 from runner.comparison import Change, Comparison
 from runner.doubt import rows_on_trust
 from runner.errors import UserError
@@ -121,9 +123,10 @@ def test_a_guest_that_changed_by_itself_is_booted_again_in_both_arms() -> None:
     assert rows_on_trust(compared([outcome()], [dead])) == {"nullblk": (REUSE,)}
 
 
-def test_a_baseline_without_a_second_look_is_refused(tmp_path: Path, nightly: Path) -> None:
-    with pytest.raises(UserError, match="--baseline needs --confirm 1"):
-        gate(tmp_path, nightly, confirm=0)
+def test_a_baseline_without_a_second_look_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "--baseline", str(tmp_path), "--confirm", "0"])
+    assert done.exit_code == 2
+    assert "--baseline needs --confirm 1" in done.stderr
 
 
 def test_more_repeats_are_all_taken_and_fewer_are_refused(guests: Guests, tmp_path: Path) -> None:

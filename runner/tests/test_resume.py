@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from runner import evidence, experiment
+from runner.cli import app
 from runner.errors import InfraError, UserError
 from runner.experiment import Plan, compare_saved, plan_of
 from runner.tests.fakeguests import Guests, guests, passes, run
@@ -160,3 +162,31 @@ def test_a_trial_is_whole_when_every_case_ran_or_was_given_up(
     path = tmp_path / "run/transcripts/patched-zram-1-0.json"
     path.unlink()
     assert ("patched", "zram", 1, 0) not in evidence.load_run(tmp_path / "run").trials
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--repeats", "2"], "repeats"),
+        (["--patch", "none"], "patch"),
+        (["--case", "gup"], "case"),
+        (["--out", "x"], "out"),
+        (["--confirm", "1"], "confirm"),
+    ],
+)
+def test_what_the_plan_says_is_not_said_anew(tmp_path: Path, words: list[str], named: str) -> None:
+    """Not even if it is the same: what is not given is not known to be so."""
+    done = CliRunner().invoke(app, ["run", "--resume", str(tmp_path), *words])
+    assert done.exit_code == 2
+    assert f"leave --{named} out" in done.stderr
+
+
+def test_what_becomes_of_the_result_may_be_said_anew(guests: Guests, tmp_path: Path) -> None:
+    guests.die_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(Plan(tmp_path / "run"))
+    guests.die_at = -1
+    said = tmp_path / "out.xml"
+    words = ["run", "--resume", str(tmp_path / "run"), "--junit", str(said), "--quiet"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert said.exists()
