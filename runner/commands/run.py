@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from runner import evidence, exchange, host, report
+from runner.boots import compare_saved
 from runner.commands.options import (
     AccelOption,
     B4Option,
@@ -44,7 +45,6 @@ from runner.experiment import (
     DEFAULT_SOURCE,
     Plan,
     command_of,
-    compare_saved,
     plan_of,
     run_experiment,
 )

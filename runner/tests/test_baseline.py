@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from runner import evidence, host
+from runner.boots import compare_saved
 from runner.cli import app
 from runner.comparison import Change, Comparison
 from runner.doubt import rows_on_trust
 from runner.errors import UserError
-from runner.experiment import Plan, command_of, compare_saved, plan_of
+from runner.experiment import Plan, command_of, plan_of
 from runner.merge import merge
 from runner.report import markdown
 from runner.tests.arms import FAIL, HANG, REUSE, compared

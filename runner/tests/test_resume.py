@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from runner import evidence, experiment
+from runner.boots import compare_saved
 from runner.cli import app
 from runner.errors import InfraError, UserError
-from runner.experiment import Plan, compare_saved, plan_of
+from runner.experiment import Plan, plan_of
 from runner.tests.fakeguests import Guests, guests, passes, run
 from runner.transcript import Transcript
 
