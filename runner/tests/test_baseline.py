@@ -148,6 +148,18 @@ def test_a_second_look_counts_on_after_many_repeats(guests: Guests, tmp_path: Pa
     assert {len(row.base.runs) for row in rows(comparison).values()} == {5}
 
 
+def test_a_second_look_of_the_baseline_is_not_taken(guests: Guests, tmp_path: Path) -> None:
+    """Its cases ran by themselves, and count more or less for that."""
+    guests.does = lambda arm, _swap, case, repeat: (
+        "90" if repeat > 2 else ("fail" if (arm, case) == ("patched", "cow/b") else "10")
+    )
+    run(Plan(tmp_path / "nightly", swaps=("zram",)))
+    assert "base-zram-3" in guests.booted
+    guests.does = lambda arm, *_: "40" if arm == "patched" else "10"
+    comparison = gate(tmp_path, tmp_path / "nightly", swaps=("zram",))
+    assert set(changed_rows(comparison).values()) == {Change.WORSENED}
+
+
 def test_a_run_on_fewer_swaps_takes_what_it_needs(
     guests: Guests, tmp_path: Path, nightly: Path
 ) -> None:
