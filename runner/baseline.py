@@ -33,11 +33,10 @@ class Need:
 
 
 def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
-    """The base trials of the run in `folder`, its repeats numbered from 1 on each swap.
+    """The base trials of the run in `folder`, marked as borrowed; UserError says what does not fit.
 
     More repeats than were asked for are taken, too: they can only take a claim back. Its second
-    looks are not, since what ran before a case in its guest was not the same there. UserError says
-    what does not fit.
+    looks are not, since what ran before a case in its guest was not the same there.
     """
     unlike = [*differing(saved.twins, need.twins, ("base",)), *_other_host(saved, need)]
     unlike += _other_cases(saved, need)
@@ -55,8 +54,7 @@ def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
                 f"one guest on swap {swap}, {need.twins.repeats} are needed (those that failed for "
                 "a reason of ours do not count, nor those that it took from another run)"
             )
-        for repeat, boots in enumerate(guests, 1):
-            taken += [_borrowed(each, repeat) for each in boots]
+        taken += [_borrowed(each) for boots in guests for each in boots]
     return tuple(taken)
 
 
@@ -99,9 +97,8 @@ def _guests(
             yield boots
 
 
-def _borrowed(transcript: Transcript, repeat: int) -> Transcript:
-    boot = replace(transcript.boot, repeat=repeat, shard=0, borrowed=True)
-    return replace(transcript, boot=boot)
+def _borrowed(transcript: Transcript) -> Transcript:
+    return replace(transcript, boot=replace(transcript.boot, shard=0, borrowed=True))
 
 
 def distrusted(comparison: Comparison, saved: Evidence) -> Comparison:
