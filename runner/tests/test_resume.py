@@ -14,6 +14,7 @@ from runner.boots import compare_saved
 from runner.cli import app
 from runner.errors import InfraError, UserError
 from runner.experiment import Plan, plan_of
+from runner.rootfs import Rootfs
 from runner.tests.fakeguests import Guests, guests, passes, run
 from runner.transcript import Transcript
 
@@ -126,10 +127,25 @@ def test_changed_kernels_programs_or_cases_are_refused(
         changed.setattr(experiment, "build_arms", lambda *_: other)
         with pytest.raises(UserError, match=r"the patched kernel \(fingerprint\) changed since"):
             run(plan_of(plan.folder), resumed=True)
+    with monkeypatch.context() as changed:
+        programs = (experiment.chosen_cases(plan), Rootfs(tmp_path, "other"))
+        changed.setattr(experiment, "choose_programs", lambda *_: programs)
+        with pytest.raises(UserError, match="resumed: the guest programs changed since"):
+            run(plan_of(plan.folder), resumed=True)
     table = experiment.CASES / "cow.yaml"
     table.write_text(table.read_text().replace("deadline: 60", "deadline: 61"))
     with pytest.raises(UserError, match="the cases changed since"):
         run(plan_of(plan.folder), resumed=True)
+
+
+def test_where_the_cache_lies_is_no_change(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(tmp_path / "run")
+    first = run(plan)
+    programs = (experiment.chosen_cases(plan), Rootfs(tmp_path / "elsewhere", "programs"))
+    monkeypatch.setattr(experiment, "choose_programs", lambda *_: programs)
+    assert run(plan_of(plan.folder), resumed=True) == first
 
 
 def test_a_plan_comes_back_from_its_folder_and_takes_its_place_from_there(
