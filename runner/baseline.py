@@ -33,10 +33,10 @@ class Need:
 
 
 def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
-    """All base evidence of the run in `folder` that fits, its repeats numbered from 1 on each swap.
+    """The base trials of the run in `folder`, marked as borrowed; UserError says what does not fit.
 
-    More runs than were asked for are taken, too, those of rows that were in doubt included: they
-    can only take a claim back. UserError says what does not fit.
+    More repeats than were asked for are taken, too: they can only take a claim back. Its second
+    looks are not, since what ran before a case in its guest was not the same there.
     """
     unlike = [*differing(saved.twins, need.twins, ("base",)), *_other_host(saved, need)]
     unlike += _other_cases(saved, need)
@@ -47,16 +47,14 @@ def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
         )
     taken: list[Transcript] = []
     for swap, planned in need.planned.items():
-        guests = sorted(_guests(saved, swap, planned), key=lambda boots: _planned(boots) != planned)
-        whole = sum(_planned(boots) == planned for boots in guests)
-        if whole < need.twins.repeats:
+        guests = tuple(_guests(saved, swap, planned))
+        if len(guests) < need.twins.repeats:
             raise UserError(
-                f"the baseline {folder} has {whole} runs of these {len(planned)} cases in one "
-                f"guest on swap {swap}, {need.twins.repeats} are needed (runs that failed for a "
-                "reason of ours do not count, nor those that it took from another run)"
+                f"the baseline {folder} has {len(guests)} runs of these {len(planned)} cases in "
+                f"one guest on swap {swap}, {need.twins.repeats} are needed (those that failed for "
+                "a reason of ours do not count, nor those that it took from another run)"
             )
-        for repeat, boots in enumerate(guests, 1):
-            taken += [_borrowed(each, repeat) for each in boots]
+        taken += [_borrowed(each) for boots in guests for each in boots]
     return tuple(taken)
 
 
@@ -89,23 +87,18 @@ def _rules(case: Case) -> Case:
 def _guests(
     saved: Evidence, swap: str, planned: tuple[str, ...]
 ) -> Iterator[tuple[Transcript, ...]]:
-    """Base trials on this swap that ran nothing but these cases, and did not fail for us."""
+    """Base trials on this swap that ran these cases in this order, and did not fail for us."""
     for (arm, kind, *_), boots in saved.trials.items():
         if (arm, kind) != ("base", swap) or any(each.boot.borrowed for each in boots):
             continue
         outcomes = judge_guests(boots, saved.cases)
         ours = any(outcome.verdict is Verdict.INFRA for outcome in outcomes)
-        if set(_planned(boots)) <= set(planned) and not ours:
+        if boots[0].boot.planned == planned and not ours:
             yield boots
 
 
-def _planned(boots: tuple[Transcript, ...]) -> tuple[str, ...]:
-    return boots[0].boot.planned
-
-
-def _borrowed(transcript: Transcript, repeat: int) -> Transcript:
-    boot = replace(transcript.boot, repeat=repeat, shard=0, borrowed=True)
-    return replace(transcript, boot=boot)
+def _borrowed(transcript: Transcript) -> Transcript:
+    return replace(transcript, boot=replace(transcript.boot, shard=0, borrowed=True))
 
 
 def distrusted(comparison: Comparison, saved: Evidence) -> Comparison:

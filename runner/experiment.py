@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from runner import (
     accel,
-    baseline,
     case,
-    evidence,
     foreign,
     host,
-    matrix,
-    resume,
     rootfs,
     shard,
     source,
     variant,
 )
+from runner.boots import Boots, begin, boot_and_compare
 from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
-from runner.comparison import Comparison, compare_transcripts
-from runner.doubt import rows_in_doubt, rows_on_trust
+from runner.comparison import Comparison
 from runner.errors import UserError
 from runner.evidence import Evidence, Origin
 from runner.host import Progress
@@ -46,8 +42,6 @@ from runner.patchset import load as load_patches
 from runner.qemu import BootFiles, Machine, guest_argv
 from runner.rootfs import Rootfs
 from runner.swap import Swap, swap_named
-from runner.transcript import Transcript
-from runner.trial import Trial
 from runner.twins import Arm, Platform, Twins
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,93 +129,11 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
         whole = matrix_of(plan, arms, root, machine, shard.narrowed(cases, cut.rows))
         origin = Origin(host.now(), host.processor(), cut)
         now = Evidence(twins_of(plan, arms, root, machine), cases, (), origin)
-        _begin_evidence(plan, now, whole, progress)
         if cut.mine:
             progress(f"{cut.name}: {len(cut.rows)} of {sum(map(len, cut.shards))} rows")
-        return _boot_and_compare(plan, whole, progress)
-
-
-def _boot_and_compare(plan: Plan, whole: Matrix, progress: Progress) -> Comparison:
-    """Every trial, then those of the rows in doubt; what has its evidence is not run again."""
-    first = matrix.trials(whole)
-    if plan.baseline:
-        first = (trial for trial in first if trial.arm != "base")
-    _boot_all(plan, first, progress)
-    saved = resume.first_look(evidence.load_run(plan.folder))
-    again = tuple(_second_look(plan, whole, saved))
-    if again:
-        progress("a second look at the rows in doubt")
-        _boot_all(plan, again, progress)
-    return compare_saved(plan.folder)
-
-
-def _begin_evidence(plan: Plan, now: Evidence, whole: Matrix, progress: Progress) -> None:
-    """What the run is about, and the base arm's evidence where it is an earlier run's.
-
-    run.json comes last: where there is one, nothing of that is left to be done.
-    """
-    if (plan.folder / "run.json").exists():
-        resume.refuse_changed(plan.folder, evidence.load_run(plan.folder), now)
-        return
-    twins = now.twins
-    if plan.baseline:
-        saved = evidence.load_run(plan.baseline)
-        need = baseline.Need(twins, whole.cases, matrix.planned(whole), now.origin.host)
-        taken = baseline.borrow(plan.baseline, saved, need)
-        for transcript in taken:
-            evidence.save_transcript(plan.folder, transcript)
-        told = baseline.note(plan.baseline, saved, taken)
-        progress(told)
-        twins = dataclasses.replace(twins, notes=(*twins.notes, told))
-    evidence.begin_run(plan.folder, twins, now.cases, now.origin)
-
-
-def _boot_all(plan: Plan, trials: Iterable[Trial], progress: Progress) -> None:
-    wanted = tuple(trials)
-    todo = resume.left(wanted, evidence.load_run(plan.folder).trials)
-    if len(todo) < len(wanted):
-        progress(f"{len(wanted) - len(todo)} of {len(wanted)} guests have their evidence already")
-    if not todo:
-        return
-    jobs = plan.jobs or matrix.fitting_jobs(todo[0].machine)
-    progress(f"{len(todo)} guests to boot, {jobs} side by side")
-    for trial in todo:
-        evidence.forget_trial(plan.folder, trial.name)
-
-    def keep(_trial: Trial, transcripts: tuple[Transcript, ...]) -> None:
-        for transcript in transcripts:
-            evidence.save_transcript(plan.folder, transcript)
-
-    matrix.run_all(todo, matrix.Desk(plan.folder / "trials", jobs, keep), progress)
-
-
-def _second_look(plan: Plan, whole: Matrix, saved: Evidence) -> Iterator[Trial]:
-    """More runs of the rows in doubt, as often as --confirm says."""
-    in_doubt = rows_on_trust if plan.baseline else rows_in_doubt
-    last = max((each.boot.repeat for each in saved.transcripts), default=plan.repeats)
-    for kind, cases in in_doubt(_judged(saved)).items():
-        part = dataclasses.replace(
-            whole,
-            swaps=(swap_named(kind),),
-            cases=cases,
-            repeats=plan.confirm,
-            first=last + 1,
-        )
-        yield from matrix.trials(part)
-
-
-def compare_saved(folder: Path) -> Comparison:
-    """Judge and compare the evidence of a run again, from what is on disk alone."""
-    return _judged(evidence.load_run(folder))
-
-
-def _judged(saved: Evidence) -> Comparison:
-    compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
-    comparison, cut = baseline.distrusted(compared, saved), saved.origin.cut
-    if cut is None:
-        return comparison
-    missing = shard.missing(cut, comparison.rows, saved.twins.repeats)
-    return dataclasses.replace(comparison, planned=len(cut.rows), missing=missing)
+        asked = Boots(plan.folder, whole, plan.confirm, plan.jobs, plan.baseline)
+        begin(asked, now, progress)
+        return boot_and_compare(asked, progress)
 
 
 def plan_of(folder: Path) -> Plan:
@@ -280,8 +192,6 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
         raise UserError(f"--repeats is {plan.repeats}; each case has to run at least once")
     if plan.confirm < 0:
         raise UserError(f"--confirm is {plan.confirm}; it is a number of runs, 0 for none")
-    if plan.baseline and not plan.confirm:
-        raise UserError("--baseline needs --confirm 1 or more, or a change of the host goes unseen")
     if (plan.kselftests or plan.commands) and not plan.cases:
         return ()
     chosen = case.select(case.load(CASES), plan.cases)
@@ -392,9 +302,9 @@ def twins_of(plan: Plan, arms: Arms, root: Rootfs, machine: Machine) -> Twins:
 
 
 def _arm(label: str, kernel: Kernel, root: Rootfs, machine: Machine) -> Arm:
-    """The QEMU digest is over the command line with the paths of one boot left out."""
+    """The QEMU digest is over the command line without any path of this host: see the others."""
     nowhere = Path("/")
-    argv = guest_argv(machine, BootFiles(nowhere, root.path, nowhere, nowhere), 0)
+    argv = guest_argv(machine, BootFiles(nowhere, nowhere, nowhere, nowhere), 0)
     return Arm(
         label=label,
         release=kernel.release,

@@ -83,7 +83,7 @@ def differing(one: Twins, other: Twins, labels: Sequence[str] = LABELS) -> tuple
     ]
     for label in labels:
         pairs += _arm_pairs(getattr(one, label), getattr(other, label))
-    return tuple(name for name, mine, theirs in pairs if mine != theirs)
+    return tuple(dict.fromkeys(name for name, mine, theirs in pairs if mine != theirs))
 
 
 def _arm_pairs(one: Arm, other: Arm) -> list[tuple[str, object, object]]:

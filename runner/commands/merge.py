@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from runner.boots import compare_saved
 from runner.commands.options import (
     B4Option,
     HtmlOption,
@@ -20,7 +21,6 @@ from runner.commands.options import (
     guarded,
 )
 from runner.commands.run import Outputs, problems, publish
-from runner.experiment import compare_saved
 from runner.merge import merge as merge_parts
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,6 +15,7 @@ import typer
 
 from runner import evidence, exchange, host, report
 from runner.bisect import exitcode
+from runner.boots import compare_saved
 from runner.commands.options import (
     AccelOption,
     B4Option,
@@ -46,7 +47,6 @@ from runner.experiment import (
     DEFAULT_SOURCE,
     Plan,
     command_of,
-    compare_saved,
     plan_of,
     run_experiment,
 )
@@ -56,11 +56,6 @@ from runner.mailreply import mail_reply
 from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
-
-# What may be said anew when a run is resumed; all else comes from its plan
-_OF_THE_REPORT = {"resume", "quiet", "known"} | {
-    *("json", "markdown", "junit", "ktap", "mail", "html", "b4")
-}
 
 
 @guarded
@@ -121,6 +116,8 @@ def run(
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
+    if baseline and confirm < 1:
+        raise UserError("--baseline needs --confirm 1 or more, or a change of the host goes unseen")
     if resume:
         _go_on(ctx, resume, wanted, quiet)
     plan = Plan(
@@ -164,11 +161,12 @@ def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
 
 
 def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:
-    """The rest of an interrupted run."""
+    """The rest of an interrupted run. Only what becomes of its result may be said anew."""
+    anew = {"resume", "quiet", *(each.name for each in fields(Outputs))}
     for name in ctx.params:
         came_from = ctx.get_parameter_source(name)
         given = came_from is not None and came_from.name == "COMMANDLINE"
-        if given and name not in _OF_THE_REPORT:
+        if given and name not in anew:
             raise UserError(f"--resume takes its plan from {folder}; leave --{name} out")
     plan = plan_of(folder.absolute())
     with Teller(quiet) as tell:

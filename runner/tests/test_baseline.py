@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from runner import evidence, host
+from runner.boots import compare_saved
+from runner.cli import app
 from runner.comparison import Change, Comparison
 from runner.doubt import rows_on_trust
 from runner.errors import UserError
-from runner.experiment import Plan, command_of, compare_saved, plan_of
+from runner.experiment import Plan, command_of, plan_of
 from runner.merge import merge
 from runner.report import markdown
 from runner.tests.arms import FAIL, HANG, REUSE, compared
@@ -121,9 +124,10 @@ def test_a_guest_that_changed_by_itself_is_booted_again_in_both_arms() -> None:
     assert rows_on_trust(compared([outcome()], [dead])) == {"nullblk": (REUSE,)}
 
 
-def test_a_baseline_without_a_second_look_is_refused(tmp_path: Path, nightly: Path) -> None:
-    with pytest.raises(UserError, match="--baseline needs --confirm 1"):
-        gate(tmp_path, nightly, confirm=0)
+def test_a_baseline_without_a_second_look_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "--baseline", str(tmp_path), "--confirm", "0"])
+    assert done.exit_code == 2
+    assert "--baseline needs --confirm 1" in done.stderr
 
 
 def test_more_repeats_are_all_taken_and_fewer_are_refused(guests: Guests, tmp_path: Path) -> None:
@@ -142,6 +146,18 @@ def test_a_second_look_counts_on_after_many_repeats(guests: Guests, tmp_path: Pa
     comparison = gate(tmp_path, tmp_path / "nightly", swaps=("disk",))
     assert guests.booted == ["patched-disk-1", "patched-disk-2", "base-disk-5", "patched-disk-5"]
     assert {len(row.base.runs) for row in rows(comparison).values()} == {5}
+
+
+def test_a_second_look_of_the_baseline_is_not_taken(guests: Guests, tmp_path: Path) -> None:
+    """Its cases ran by themselves, and count more or less for that."""
+    guests.does = lambda arm, _swap, case, repeat: (
+        "90" if repeat > 2 else ("fail" if (arm, case) == ("patched", "cow/b") else "10")
+    )
+    run(Plan(tmp_path / "nightly", swaps=("zram",)))
+    assert "base-zram-3" in guests.booted
+    guests.does = lambda arm, *_: "40" if arm == "patched" else "10"
+    comparison = gate(tmp_path, tmp_path / "nightly", swaps=("zram",))
+    assert set(changed_rows(comparison).values()) == {Change.WORSENED}
 
 
 def test_a_run_on_fewer_swaps_takes_what_it_needs(

@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from runner import evidence, experiment
+from runner.boots import compare_saved
+from runner.cli import app
 from runner.errors import InfraError, UserError
-from runner.experiment import Plan, compare_saved, plan_of
+from runner.experiment import Plan, plan_of
+from runner.rootfs import Rootfs
 from runner.tests.fakeguests import Guests, guests, passes, run
 from runner.transcript import Transcript
 
@@ -48,16 +52,16 @@ def test_a_trial_that_was_saved_by_half_is_no_evidence_and_is_booted_again(
     guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guests.does = flaky
-    whole = run(Plan(tmp_path / "whole"))
+    whole = run(Plan(tmp_path / "whole", swaps=("zram",)))
     boots = len(guests.booted)
-    save, room = evidence.save_transcript, [1]
+    save = evidence.save_transcript
 
     def full(folder: Path, transcript: Transcript) -> Path:
-        if transcript.boot.part == 1 and room.pop():
+        if transcript.boot.part == 1:
             raise InfraError("cannot write: No space left on device; free space")
         return save(folder, transcript)
 
-    plan = Plan(tmp_path / "full")
+    plan = Plan(tmp_path / "full", swaps=("zram",))
     monkeypatch.setattr(evidence, "save_transcript", full)
     with pytest.raises(InfraError, match="free space"):
         run(plan)
@@ -123,10 +127,25 @@ def test_changed_kernels_programs_or_cases_are_refused(
         changed.setattr(experiment, "build_arms", lambda *_: other)
         with pytest.raises(UserError, match=r"the patched kernel \(fingerprint\) changed since"):
             run(plan_of(plan.folder), resumed=True)
+    with monkeypatch.context() as changed:
+        programs = (experiment.chosen_cases(plan), Rootfs(tmp_path, "other"))
+        changed.setattr(experiment, "choose_programs", lambda *_: programs)
+        with pytest.raises(UserError, match="resumed: the guest programs changed since"):
+            run(plan_of(plan.folder), resumed=True)
     table = experiment.CASES / "cow.yaml"
     table.write_text(table.read_text().replace("deadline: 60", "deadline: 61"))
     with pytest.raises(UserError, match="the cases changed since"):
         run(plan_of(plan.folder), resumed=True)
+
+
+def test_where_the_cache_lies_is_no_change(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(tmp_path / "run")
+    first = run(plan)
+    programs = (experiment.chosen_cases(plan), Rootfs(tmp_path / "elsewhere", "programs"))
+    monkeypatch.setattr(experiment, "choose_programs", lambda *_: programs)
+    assert run(plan_of(plan.folder), resumed=True) == first
 
 
 def test_a_plan_comes_back_from_its_folder_and_takes_its_place_from_there(
@@ -160,3 +179,31 @@ def test_a_trial_is_whole_when_every_case_ran_or_was_given_up(
     path = tmp_path / "run/transcripts/patched-zram-1-0.json"
     path.unlink()
     assert ("patched", "zram", 1, 0) not in evidence.load_run(tmp_path / "run").trials
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--repeats", "2"], "repeats"),
+        (["--patch", "none"], "patch"),
+        (["--case", "gup"], "case"),
+        (["--out", "x"], "out"),
+        (["--confirm", "1"], "confirm"),
+    ],
+)
+def test_what_the_plan_says_is_not_said_anew(tmp_path: Path, words: list[str], named: str) -> None:
+    """Not even if it is the same: what is not given is not known to be so."""
+    done = CliRunner().invoke(app, ["run", "--resume", str(tmp_path), *words])
+    assert done.exit_code == 2
+    assert f"leave --{named} out" in done.stderr
+
+
+def test_what_becomes_of_the_result_may_be_said_anew(guests: Guests, tmp_path: Path) -> None:
+    guests.die_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(Plan(tmp_path / "run"))
+    guests.die_at = -1
+    said = tmp_path / "out.xml"
+    words = ["run", "--resume", str(tmp_path / "run"), "--junit", str(said), "--quiet"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert said.exists()

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner import evidence, experiment
+from runner.boots import compare_saved
 from runner.case import SWAP_NAMES, Case
 from runner.comparison import compare_transcripts
 from runner.errors import UserError
-from runner.experiment import Plan, command_of, compare_saved
+from runner.experiment import Plan, command_of
 from runner.merge import merge
 from runner.outcome import Outcome
 from runner.report import markdown

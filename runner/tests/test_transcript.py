@@ -6,7 +6,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.transcript import Span, divide
+from runner.transcript import (
+    BootRecord,
+    CaseLog,
+    Span,
+    Transcript,
+    divide,
+    untried,
+    whole_trials,
+)
 
 
 def test_a_channel_divides_at_its_markers() -> None:
@@ -71,3 +79,25 @@ def test_dividing_never_raises_and_loses_no_words(text: str) -> None:
     found = divide(text)
     kept = found.outside + "".join(span.text for span in found.spans)
     assert kept.count("words") == text.count("words")
+
+
+def boot(part: int, ran: int) -> Transcript:
+    planned = ("a/a", "b/b", "c/c")[part:]
+    logs = tuple(CaseLog(name, "zram", 1, "", 0, "exit", 1.0) for name in planned[:ran])
+    return Transcript(BootRecord("base", "zram", 1, part, 1, planned), logs, "", "panic")
+
+
+def test_a_boot_before_which_nothing_started_is_tried_once_more_and_then_given_up() -> None:
+    cases = ("a/a", "b/b", "c/c")
+    assert untried(cases, []) == cases
+    assert untried(cases, [boot(0, 0)]) == cases
+    assert untried(cases, [boot(0, 0), boot(0, 0)]) == ()
+    assert untried(cases, [boot(0, 0), boot(0, 1), boot(1, 0)]) == ("b/b", "c/c")
+    assert untried(cases, [boot(0, 1), boot(1, 2)]) == ()
+
+
+def test_only_trials_that_came_to_their_end_are_evidence() -> None:
+    whole = (boot(0, 1), boot(1, 2))
+    assert whole_trials(reversed(whole)) == {("base", "zram", 1, 0): whole}
+    assert whole_trials(whole[:1]) == {}
+    assert whole_trials(whole[1:]) == {}

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The boots of a run: which are still to be made, and the comparison of what they said.
+
+It builds nothing. What has its evidence in the run's folder is not booted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runner import baseline, evidence, matrix, resume, shard
+from runner.comparison import Comparison, compare_transcripts
+from runner.doubt import rows_in_doubt, rows_on_trust
+from runner.evidence import Evidence
+from runner.host import Progress
+from runner.matrix import Matrix
+from runner.swap import swap_named
+from runner.transcript import Transcript
+from runner.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Boots:
+    """What is to be booted, into which folder. `confirm` is how often doubt runs again, `jobs` 0
+    means what fits, `baseline` is the run whose base evidence is taken.
+    """
+
+    folder: Path
+    matrix: Matrix
+    confirm: int
+    jobs: int = 0
+    baseline: Path | None = None
+
+
+def begin(asked: Boots, now: Evidence, progress: Progress) -> None:
+    """What the run is about, and the base arm's evidence where it is an earlier run's.
+
+    run.json comes last: where there is one, nothing of that is left to be done.
+    """
+    if (asked.folder / "run.json").exists():
+        resume.refuse_changed(asked.folder, evidence.load_run(asked.folder), now)
+        return
+    twins = now.twins
+    if asked.baseline:
+        saved = evidence.load_run(asked.baseline)
+        need = baseline.Need(
+            twins, asked.matrix.cases, matrix.planned(asked.matrix), now.origin.host
+        )
+        taken = baseline.borrow(asked.baseline, saved, need)
+        for transcript in taken:
+            evidence.save_transcript(asked.folder, transcript)
+        told = baseline.note(asked.baseline, saved, taken)
+        progress(told)
+        twins = replace(twins, notes=(*twins.notes, told))
+    evidence.begin_run(asked.folder, twins, now.cases, now.origin)
+
+
+def boot_and_compare(asked: Boots, progress: Progress) -> Comparison:
+    """Every trial, then those of the rows in doubt; what has its evidence is not run again."""
+    first = matrix.trials(asked.matrix)
+    if asked.baseline:
+        first = (trial for trial in first if trial.arm != "base")
+    _boot_all(asked, first, progress)
+    saved = resume.first_look(evidence.load_run(asked.folder))
+    again = tuple(_second_look(asked, saved))
+    if again:
+        progress("a second look at the rows in doubt")
+        _boot_all(asked, again, progress)
+    return compare_saved(asked.folder)
+
+
+def _boot_all(asked: Boots, trials: Iterable[Trial], progress: Progress) -> None:
+    wanted = tuple(trials)
+    todo = resume.left(wanted, evidence.load_run(asked.folder).trials)
+    if len(todo) < len(wanted):
+        progress(f"{len(wanted) - len(todo)} of {len(wanted)} guests have their evidence already")
+    if not todo:
+        return
+    jobs = asked.jobs or matrix.fitting_jobs(todo[0].machine)
+    progress(f"{len(todo)} guests to boot, {jobs} side by side")
+    for trial in todo:
+        evidence.forget_trial(asked.folder, trial.name)
+
+    def keep(_trial: Trial, transcripts: tuple[Transcript, ...]) -> None:
+        for transcript in transcripts:
+            evidence.save_transcript(asked.folder, transcript)
+
+    matrix.run_all(todo, matrix.Desk(asked.folder / "trials", jobs, keep), progress)
+
+
+def _second_look(asked: Boots, saved: Evidence) -> Iterator[Trial]:
+    """More runs of the rows in doubt, as often as --confirm says."""
+    in_doubt = rows_on_trust if asked.baseline else rows_in_doubt
+    last = max((each.boot.repeat for each in saved.transcripts), default=asked.matrix.repeats)
+    for kind, cases in in_doubt(_judged(saved)).items():
+        part = replace(
+            asked.matrix,
+            swaps=(swap_named(kind),),
+            cases=cases,
+            repeats=asked.confirm,
+            first=last + 1,
+        )
+        yield from matrix.trials(part)
+
+
+def compare_saved(folder: Path) -> Comparison:
+    """Judge and compare the evidence of a run again, from what is on disk alone."""
+    return _judged(evidence.load_run(folder))
+
+
+def _judged(saved: Evidence) -> Comparison:
+    compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
+    comparison, cut = baseline.distrusted(compared, saved), saved.origin.cut
+    if cut is None:
+        return comparison
+    missing = shard.missing(cut, comparison.rows, saved.twins.repeats)
+    return replace(comparison, planned=len(cut.rows), missing=missing)
