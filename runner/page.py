@@ -237,7 +237,7 @@ def _tail(text: str) -> str:
 def _tone(change: Change) -> str:
     if change in REGRESSIONS:
         return "bad"
-    if change in OPEN:
+    if change in OPEN or change is Change.KNOWN:
         return "open"
     return "same" if change is Change.SAME else "good"
 

@@ -262,5 +262,5 @@ def _texts(comparison: Comparison, folder: Path, wanted: Outputs) -> Iterator[tu
     if wanted.html:
         yield wanted.html, page(comparison, evidence.load_run(folder).transcripts, command)
     if wanted.b4:
-        url = wanted.html.absolute().as_uri() if wanted.html else ""
+        url = "" if wanted.html in (None, STDOUT) else wanted.html.absolute().as_uri()
         yield wanted.b4, exchange.b4_checks(comparison, mail_reply(comparison, command), url)

@@ -15,7 +15,7 @@ from runner.exchange import b4_checks, junit, ktap
 from runner.ktap import parse_ktap
 from runner.mailreply import COLUMNS, mail_reply
 from runner.outcome import Outcome
-from runner.tests.arms import CRASH, FAIL, INFRA, PASS, SKIP, compared, run, splat
+from runner.tests.arms import CRASH, FAIL, INFRA, PASS, SKIP, TWINS, arm, compared, run, splat
 
 COMMAND = "twinboot run --patch 'my patch.patch'"
 
@@ -56,6 +56,19 @@ def test_a_failure_carries_the_evidence_of_both_arms() -> None:
     text = test.result[0].text
     assert "base, run 0: PASS" in text
     assert "patched, run 0: warning: at mm/do_swap_page.c:1, from do_swap_page" in text
+
+
+def test_a_skip_says_why() -> None:
+    (test,) = results(compared([run(SKIP, SKIP)], [run(SKIP, SKIP)]))
+    assert test.result[0].message == "made up"
+
+
+def test_nothing_passes_where_the_arms_differ_in_more_than_the_patch() -> None:
+    twins = replace(TWINS, patched=arm("patched", compiler="clang"))
+    comparison = compared([run()], [run()], twins)
+    (test,) = results(comparison)
+    assert [type(found) for found in test.result] == [junitparser.Error]
+    assert "not ok 1 cow/wr_hit on nullblk # ERROR the arms differ" in ktap(comparison)
 
 
 def test_what_a_guest_says_cannot_break_the_xml_or_the_ktap() -> None:
