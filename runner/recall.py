@@ -24,6 +24,7 @@ from runner.judging import GUEST
 from runner.patchset import Patch
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
+from runner.swap import swap_named
 from runner.transcript import ArmLabel, Transcript
 from runner.twins import Arm
 
@@ -154,6 +155,13 @@ def titled(script: Transcript) -> str:
     return (
         f"{boot.arm} on {boot.swap}, run {boot.repeat}, guest {boot.part + 1}: {script.end}{during}"
     )
+
+
+def vmcore(former: Former, script: Transcript) -> Path:
+    """Where a guest's memory is, if it was kept."""
+    boot = script.boot
+    trial = f"{boot.arm}-{swap_named(boot.swap).kind}-{boot.repeat}"
+    return former.folder / "trials" / trial / f"boot-{boot.part}" / "vmcore"
 
 
 def programs(former: Former, progress: Progress) -> tuple[Mapping[ArmLabel, Kernel], Rootfs]:
