@@ -15,15 +15,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from runner import accel, evidence, host, rootfs
 from runner.build import Kernel, fingerprint, kept
-from runner.comparison import Comparison, Row, compare_transcripts
+from runner.comparison import Comparison, Row
 from runner.errors import TwinbootError, UserError
 from runner.evidence import Evidence
-from runner.experiment import Arms, Plan, build_arms, choose_programs, foreign_wanted, request_of
+from runner.experiment import (
+    Arms,
+    Plan,
+    build_arms,
+    choose_programs,
+    compare_saved,
+    foreign_wanted,
+    request_of,
+)
 from runner.host import Progress
 from runner.judging import GUEST
 from runner.patchset import Patch
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
+from runner.swap import swap_named
 from runner.transcript import ArmLabel, Transcript
 from runner.twins import Arm
 
@@ -59,8 +68,7 @@ def load(folder: Path) -> Former:
         plan = _PLAN.validate_json((folder / "plan.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
-    compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
-    return Former(folder, plan, saved, compared)
+    return Former(folder, plan, saved, compare_saved(folder))
 
 
 def rows(former: Former, wanted: str | None, swap: str | None) -> tuple[Row, ...]:
@@ -154,6 +162,13 @@ def titled(script: Transcript) -> str:
     return (
         f"{boot.arm} on {boot.swap}, run {boot.repeat}, guest {boot.part + 1}: {script.end}{during}"
     )
+
+
+def vmcore(former: Former, script: Transcript) -> Path:
+    """Where a guest's memory is, if it was kept."""
+    boot = script.boot
+    trial = f"{boot.arm}-{swap_named(boot.swap).kind}-{boot.repeat}"
+    return former.folder / "trials" / trial / f"boot-{boot.part}" / "vmcore"
 
 
 def programs(former: Former, progress: Progress) -> tuple[Mapping[ArmLabel, Kernel], Rootfs]:

@@ -40,6 +40,7 @@ WELCOME = """\
 python3 /twinboot/python/FILE.py. The guest ends with this shell (exit or Ctrl-D)."""
 GUEST_GONE = 1
 LAST_WORDS = 3000
+INFO = "vmcoreinfo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def open_shell(stage: Stage, wanted: Debuggers, progress: Progress) -> int:
             _prepare(stage, guest)
             print(welcome(stage))
             if found is not None:
-                host.write_atomic(folder / "vmcoreinfo", symbols.core_info(stage.kernel))
+                host.write_atomic(folder / INFO, symbols.core_info(stage.kernel, found))
                 print(debugger_lines(found, wanted, folder))
             code = attach(guest.shell(os.environ.get("TERM", "linux"), _size()))
             keep = code < 0
@@ -164,11 +165,7 @@ def debugger_lines(found: symbols.Symbols, wanted: Debuggers, folder: Path) -> s
         words = ("gdb", "-q", found.vmlinux, *scripts, "-ex", f"target remote {folder / GDB}")
         lines.append(f"gdb:  {shlex.join(str(word) for word in words)}")
     if wanted.drgn:
-        drgn = shutil.which("drgn") or shutil.which(Path(sys.executable).with_name("drgn"))
-        info = ("--architecture", "x86_64", "--vmcoreinfo", folder / "vmcoreinfo")
-        words = (drgn or "drgn", "--qemu", folder / DRGN, *info, "-s", found.vmlinux)
-        lines.append(f"drgn: {shlex.join(str(word) for word in words)}")
-        lines += [] if drgn else ["drgn is not installed: pip install drgn"]
+        lines.append(f"drgn: {symbols.drgn_command(folder / DRGN, folder / INFO, found)}")
     return "\n".join(lines)
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -26,6 +29,7 @@ from runner.transcript import ArmLabel
 FRAGMENT = "debug-info"
 NOTE = "symbols"
 SCRIPT_S = 60.0
+ATTACH = Path(__file__).with_name("attach.py")
 
 # Nothing else of a guest's text reaches the kernel's script, which gives what it reads to awk
 _FRAME = re.compile(r"\b([A-Za-z_][A-Za-z0-9_.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?![\w/])")
@@ -116,10 +120,18 @@ def _lines(frames: tuple[str, ...], symbols: Symbols) -> Iterator[str]:
         yield f" ({place[1]})" if place else ""
 
 
-def core_info(kernel: Kernel) -> str:
-    """VMCOREINFO as the kernel would give it, from its System.map and .config.
+def drgn_command(target: Path, info: Path, symbols: Symbols) -> str:
+    """The command line of drgn on a guest's socket or on a vmcore (runner/attach.py)."""
+    return shlex.join(
+        (sys.executable, *(str(path) for path in (ATTACH, target, info, symbols.vmlinux)))
+    )
+
+
+def core_info(kernel: Kernel, symbols: Symbols) -> str:
+    """VMCOREINFO as the kernel would give it, from its System.map and .config, for drgn.
 
     Ours have neither kexec nor /proc/kcore, so they give none; and nokaslr, so nothing is moved.
+    The build id is that of the symbols, so that drgn takes them: their code is the kernel's.
     """
     where = dict(
         re.findall(r"^(?=[0-9a-f]{16} \w (\S+)$)([0-9a-f]{16})", _map(kernel), re.MULTILINE)
@@ -127,6 +139,7 @@ def core_info(kernel: Kernel) -> str:
     wide = "\nCONFIG_X86_5LEVEL=y\n" in kernel.config.read_text()
     lines = [
         f"OSRELEASE={kernel.release}",
+        f"BUILD-ID={_build_id(symbols.vmlinux)}",
         "PAGESIZE=4096",
         f"SYMBOL(init_uts_ns)={where.get('init_uts_ns', '0')}",
         f"SYMBOL(swapper_pg_dir)={where.get('init_top_pgt', '0')}",
@@ -139,6 +152,17 @@ def core_info(kernel: Kernel) -> str:
         "KERNELOFFSET=0",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _build_id(vmlinux: Path) -> str:
+    """Of the notes of a vmlinux; empty where it has none."""
+    with vmlinux.open("rb") as stream:
+        notes: list[Any] = [*ELFFile(stream).iter_sections("SHT_NOTE")]
+        for section in notes:
+            for note in section.iter_notes():
+                if note["n_type"] == "NT_GNU_BUILD_ID":
+                    return str(note["n_desc"])
+    return ""
 
 
 def _map(kernel: Kernel) -> str:

@@ -12,7 +12,7 @@ import typer
 from runner import bundle as packing
 from runner import host, recall, symbols
 from runner import repro as reproduction
-from runner.build import kept
+from runner.build import Kernel, kept
 from runner.commands.options import QuietOption, guarded, plain
 from runner.complaints import complaints
 from runner.matrix import ARMS
@@ -103,8 +103,8 @@ def splats(
     cache = host.cache_dir()
     with Teller(quiet) as tell:
         if build_symbols:
-            for arm, kernel in recall.kernels(former, cache, tell).items():
-                symbols.build_for(former.plan, arm, kernel, cache, tell)
+            for arm, built in recall.kernels(former, cache, tell).items():
+                symbols.build_for(former.plan, arm, built, cache, tell)
     told = {arm: kept(cache, former.arm(arm).fingerprint) for arm in ARMS}
     found = complaints(former.comparison)
     for each in found:
@@ -113,8 +113,21 @@ def splats(
         if script.autopsy:
             print(plain(recall.titled(script)))
             print(plain(symbols.symbolised(script.autopsy, told[script.boot.arm], cache)))
+            _tell_core(recall.vmcore(former, script), told[script.boot.arm], cache)
     deaths = sum(bool(script.autopsy) for script in former.saved.transcripts)
     print(f"{len(found)} different complaints, {deaths} guests that died or hung")
+
+
+def _tell_core(core: Path, kernel: Kernel | None, cache: Path) -> None:
+    """Where a vmcore is, and how drgn reads it where there are symbols for it."""
+    if not core.is_file():
+        return
+    print(f"vmcore: {core}")
+    found = symbols.found(kernel, cache) if kernel else None
+    if kernel is not None and found is not None:
+        info = core.with_name("vmcoreinfo")
+        host.write_atomic(info, symbols.core_info(kernel, found))
+        print(f"drgn: {symbols.drgn_command(core, info, found)}")
 
 
 def _new_folder(run: Path) -> Path:

@@ -78,8 +78,15 @@ def test_symbols_of_other_code_are_not_used(kernel: Kernel, tmp_path: Path) -> N
     assert symbols.found(replace(kernel, signature="other"), tmp_path) is None
 
 
-def test_vmcoreinfo_is_what_the_kernel_would_say(kernel: Kernel) -> None:
-    told = core_info(kernel).splitlines()
+def test_vmcoreinfo_is_what_the_kernel_would_say(kernel: Kernel, tmp_path: Path) -> None:
+    found = symbols.found(kernel, tmp_path)
+    assert found is not None
+    told = core_info(kernel, found).splitlines()
+    (build_id,) = [line for line in told if line.startswith("BUILD-ID=")]
+    asked = subprocess.run(
+        ["file", "-b", found.vmlinux], capture_output=True, text=True, check=True
+    )
+    assert build_id.removeprefix("BUILD-ID=") in asked.stdout
     assert "OSRELEASE=5.10.7" in told
     assert "SYMBOL(swapper_pg_dir)=ffffffff81a09000" in told
     assert "NUMBER(pgtable_l5_enabled)=0" in told
@@ -89,7 +96,7 @@ def test_debuggers_get_their_command_lines(tmp_path: Path) -> None:
     found = Symbols(tmp_path / "my kernel/vmlinux")
     both = debugger_lines(found, Debuggers(gdb=True, drgn=True), tmp_path)
     assert f"gdb -q '{found.vmlinux}' -ex 'target remote {tmp_path / GDB}'" in both
-    assert f"--qemu {tmp_path / DRGN} --architecture x86_64" in both
+    assert f"attach.py {tmp_path / DRGN} {tmp_path}/vmcoreinfo '{found.vmlinux}'" in both
     assert debugger_lines(found, Debuggers(), tmp_path) == ""
 
 
