@@ -155,7 +155,7 @@ def walk(
     here = _Walk(space, bench, asked, tell)
     _check_ends(here)
     rate = here.tallies[space.bad].rate
-    quick = step_runs(rate)
+    quick = min(step_runs(rate), asked.most)
     while True:
         choice = space.choose(here.answers)
         if isinstance(choice, Next):
