@@ -125,7 +125,7 @@ def bisect(
     _finish((out or _new_folder()).absolute(), plan, json, quiet)
 
 
-@app.command(epilog="Example: twinboot bisect log DIR | git bisect replay /dev/stdin")
+@app.command(epilog="Example: twinboot bisect log DIR >log && git bisect replay log")
 @guarded
 def log(folder: Annotated[Path, typer.Argument(help="The folder of a bisection.")]) -> None:
     """Print the answers so far in the form that `git bisect replay` reads."""
