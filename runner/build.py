@@ -142,6 +142,21 @@ def _fingerprint(request: BuildRequest, chain: kbuild.Toolchain) -> str:
     return _digest(f"recipe {RECIPE}", *inputs, chain.version)
 
 
+def final_config(request: BuildRequest, cache: Path, progress: Progress) -> str:
+    """The .config that olddefconfig makes, where every wish has to come true; nothing is built."""
+    chain = kbuild.toolchain(request.compiler, request.jobs, cache)
+    site = _Site(request, chain, cache, "config", progress)
+    log = cache / "logs" / f"config-{site.tree.name}.log"
+    strict = replace(request.kconfig, trials_of="")
+    with (
+        _disk_errors(cache),
+        host.locked(cache / f"locks/tree-{site.tree.name}.lock", progress),
+    ):
+        _have_tree(site)
+        overlay.push(site.tree, request.patchset, cache / "rejects")
+        return kconfig.configure(site.tree, strict, log, chain)
+
+
 @contextlib.contextmanager
 def _disk_errors(cache: Path) -> Iterator[None]:
     try:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is searched: commits, releases, patches of a series or config options, by the plan.
 
-A field says how a candidate becomes something that can be built; it builds only the two ends of
-a config search, to see which options differ.
+A field says how a candidate becomes something that can be built, and builds nothing itself.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from runner.bisect.line import Line
 from runner.bisect.plan import BisectPlan
 from runner.bisect.space import Space
 from runner.bisect.subsets import Subsets, items_of
-from runner.build import BuildRequest, build
+from runner.build import BuildRequest, final_config
 from runner.errors import UserError
 from runner.experiment import FRAGMENTS, PATCHES, ROOT
 from runner.host import Progress
@@ -34,6 +33,8 @@ Kind = Literal["commit", "release", "patch", "option"]
 OPTIONS = "kconfig:"
 PACKAGE = "linux-source-"
 KCONFIGS = ROOT / "kconfigs"
+# All configurations of a search are built in one warm tree, from which make rebuilds little.
+FAMILY = "bisected options"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ def _options(ground: _Ground) -> Field:
         mixed = {name: (bad if name in chosen else good).get(name, "n") for name in names}
         lines = (f"{kconfig.Line(name, value)}\n" for name, value in sorted(mixed.items()))
         fragment = Fragment("mixed", "".join(lines))
-        return replace(ground.request(fetched), kconfig=Kconfig((fragment,), trials_of=identity))
+        return replace(ground.request(fetched), kconfig=Kconfig((fragment,), trials_of=FAMILY))
 
     def title(candidate: str) -> str:
         items = [differing[item] for item in items_of(candidate)]
@@ -228,8 +229,8 @@ def _final_config(ground: _Ground, fetched: Fetched, end: str) -> str:
     """What olddefconfig makes of an end: our fragments and those that are named."""
     names = [name for name in end.removeprefix(OPTIONS).split(",") if name]
     chosen = kconfig.load((*FRAGMENTS, *ground.plan.fragments, *names), KCONFIGS)
-    request = replace(ground.request(fetched), kconfig=chosen)
-    return build(request, ground.cache, ground.progress).config.read_text()
+    request = replace(ground.request(fetched), kconfig=replace(chosen, trials_of=FAMILY))
+    return final_config(request, ground.cache, ground.progress)
 
 
 def _identity(*parts: str | _Ground) -> str:

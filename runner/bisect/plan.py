@@ -7,7 +7,7 @@ Everything in the folder is written whole or not at all, so a bisection may be k
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,13 @@ class Notebook:
         """Write the plan first; UserError when the folder has one."""
         if self._plan.exists():
             raise UserError(f"{self.folder} holds a bisection already; --resume goes on with it")
+        self._keep(plan)
+
+    def ask_again(self, asked: Asked) -> None:
+        """The same bisection with another confidence: runs that are there count for it."""
+        self._keep(replace(self.plan(), asked=asked))
+
+    def _keep(self, plan: BisectPlan) -> None:
         head = {"format": FORMAT, "version": VERSION, "plan": _PLAN.dump_python(plan, mode="json")}
         self.write("bisect", head)
 

@@ -30,8 +30,12 @@ class Subject:
 
 
 def told(result: Result, subject: Subject) -> str:
-    """The answer first, then its reasons."""
-    return "".join(f"{line}\n" for line in _lines(result, subject))
+    """The answer first, then its reasons; nothing of it is obeyed by a terminal."""
+    return "".join(f"{_plain(line)}\n" for line in _lines(result, subject))
+
+
+def _plain(line: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in line)
 
 
 def _lines(result: Result, subject: Subject) -> Iterator[str]:

@@ -104,6 +104,10 @@ class _Walk:
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @property
+    def first_look(self) -> int:
+        return min(FIRST_LOOK, self.asked.most)
+
+    @property
     def surety(self) -> Surety:
         return Surety(self.asked.confidence)
 
@@ -128,7 +132,7 @@ class _Walk:
 
         About there the sum of both is least: a better bound needs fewer clean runs.
         """
-        runs = FIRST_LOOK
+        runs = self.first_look
         while True:
             tally = self.tallies[candidate] = self.bench.measure(candidate, runs)
             if tally.told < runs:
@@ -138,10 +142,10 @@ class _Walk:
                 if tally.told >= min(enough, self.asked.most):
                     return tally.rate
                 runs = min(enough, tally.told + max(1, tally.told // 4), self.asked.most)
-            elif tally.told >= self.asked.patience:
+            elif tally.told >= min(self.asked.patience, self.asked.most):
                 return tally.rate
             else:
-                runs = min(tally.told + 2, self.asked.patience)
+                runs = min(tally.told + 2, self.asked.patience, self.asked.most)
 
 
 def walk(
@@ -151,7 +155,7 @@ def walk(
     here = _Walk(space, bench, asked, tell)
     _check_ends(here)
     rate = here.tallies[space.bad].rate
-    quick = step_runs(rate)
+    quick = min(step_runs(rate), asked.most)
     while True:
         choice = space.choose(here.answers)
         if isinstance(choice, Next):
@@ -168,7 +172,7 @@ def _check_ends(here: _Walk) -> None:
     """The bad end shows it, the good end does not; then how often the bad end does."""
     space = here.space
     here.tell(f"the bad end, {space.bad}")
-    first = here.bench.measure(space.bad, FIRST_LOOK)
+    first = here.bench.measure(space.bad, here.first_look)
     if not first.told:
         raise UserError(f"the bad end {space.bad} cannot be judged: {first.why}")
     if not first.shown:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from runner import host
 from runner.bisect import session
-from runner.bisect.plan import BisectPlan
+from runner.bisect.plan import BisectPlan, Notebook
 from runner.bisect.symptom import Wanted
 from runner.bisect.walk import Asked
 from runner.commands.options import (
@@ -97,6 +98,7 @@ def bisect(
     if context.invoked_subcommand is not None:
         return
     if resume is not None:
+        _ask_again(context, resume.absolute(), _asked(confidence, patience, most))
         _finish(resume.absolute(), None, json, quiet)
     chosen, on = _case_and_swap(case, swap, boot)
     wanted = Wanted(invariant, measure, above, below, splat, boot)
@@ -123,7 +125,7 @@ def bisect(
     _finish((out or _new_folder()).absolute(), plan, json, quiet)
 
 
-@app.command(epilog="Example: twinboot bisect log DIR | git bisect replay /dev/stdin")
+@app.command(epilog="Example: twinboot bisect log DIR >log && git bisect replay log")
 @guarded
 def log(folder: Annotated[Path, typer.Argument(help="The folder of a bisection.")]) -> None:
     """Print the answers so far in the form that `git bisect replay` reads."""
@@ -139,6 +141,26 @@ def _finish(folder: Path, plan: BisectPlan | None, json: Path | None, quiet: boo
     print(ended.text, end="")
     print(f"evidence: {folder}")
     raise typer.Exit(0 if ended.result.decided else EXIT_UNDECIDED)
+
+
+def _ask_again(context: typer.Context, folder: Path, asked: Asked) -> None:
+    """With --resume only the words on confidence may be new ones; others are the plan's."""
+    names = [name for name in context.params if _given(context, name)]
+    sure = {"confidence", "patience", "most"}
+    others = [name for name in names if name not in {"resume", "json", "quiet", *sure}]
+    if others:
+        option = others[0].replace("_", "-")
+        raise UserError(f"--resume takes its plan from {folder}; leave --{option} out")
+    if sure & set(names):
+        notebook = Notebook(folder)
+        before = notebook.plan().asked
+        given = {name: getattr(asked, name) for name in sure & set(names)}
+        notebook.ask_again(replace(before, **given))
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    came_from = context.get_parameter_source(name)
+    return came_from is not None and came_from.name == "COMMANDLINE"
 
 
 def _case_and_swap(case: str, swap: str, boot: bool) -> tuple[str, str]:
@@ -168,8 +190,8 @@ def _checked(wanted: Wanted) -> Wanted:
 def _asked(confidence: float, patience: int, most: int) -> Asked:
     if not 0.5 <= confidence < 1:
         raise UserError(f"--confidence {confidence:g} is not between 0.5 and 1")
-    if not 1 <= patience <= most:
-        raise UserError("--patience is a number of runs, at least 1 and no more than --most")
+    if patience < 1 or most < 1:
+        raise UserError("--patience and --most are numbers of runs, at least 1")
     return Asked(confidence, patience, most)
 
 

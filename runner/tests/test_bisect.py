@@ -202,6 +202,14 @@ def test_an_answer_whose_runs_were_cut_short_says_how_little_is_known() -> None:
     assert result.confidence < 0.5
 
 
+def test_with_one_run_for_each_kernel_it_is_a_plain_bisection() -> None:
+    bench = bench_of(23)
+    result = walk(line(40), bench, Asked(most=1))
+    assert result.found.answer == ("v23",)
+    assert set(bench.runs.values()) == {1}
+    assert result.confidence == 0.0
+
+
 @pytest.mark.parametrize(
     ("shown", "runs", "bound"), [(10, 10, 0.7411), (3, 10, 0.0873), (1, 1, 0.05), (0, 9, 0.0)]
 )

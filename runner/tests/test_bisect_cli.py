@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `twinboot bisect` refuses before anything is built, in one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from runner.bisect.plan import BisectPlan, Notebook
+from runner.bisect.walk import Asked
+from runner.cli import app
+
+CASE = ("--case", "gup/leak_base", "--swap", "none")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "--case says which case decides"),
+        (("--case", "cow/wr_sync"), "--swap says which decides"),
+        (("--case", "gup/nothing"), "there is no case"),
+        (CASE, "--good is missing"),
+        ((*CASE, "--patch", "sketch", "--measure", "x"), "needs one of --above and --below"),
+        ((*CASE, "--patch", "sketch", "--above", "3"), "needs one of --above and --below"),
+        ((*CASE, "--patch", "sketch", "--boot", "--splat", "x"), "only one of"),
+        ((*CASE, "--patch", "sketch", "--confidence", "1"), "is not between 0.5 and 1"),
+        ((*CASE, "--patch", "sketch", "--most", "0"), "at least 1"),
+        ((*CASE, "--patch", "sketch", "--invariant", "x"), "has no invariant x"),
+        ((*CASE, "--good", "a", "--bad", "b"), "nothing is between a and b"),
+        ((*CASE, "--good", "git:/a@x", "--bad", "git:/b@y"), "does not exist"),
+        (("--resume", "/nowhere"), "/nowhere is not the folder of a bisection"),
+        (("log", "/nowhere"), "/nowhere is not the folder of a bisection"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(
+    words: tuple[str, ...], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path))
+    ended = CliRunner().invoke(app, ["bisect", *words])
+    assert ended.exit_code == 2
+    assert sentence in ended.output
+
+
+def test_a_resumed_bisection_takes_only_another_confidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path / "cache"))
+    notebook = Notebook(tmp_path / "state")
+    notebook.begin(BisectPlan("nothing", "here", "gup/leak_base", "none", asked=Asked(most=7)))
+    words = ["bisect", "--resume", str(notebook.folder)]
+    ended = CliRunner().invoke(app, [*words, "--carry-revert", "x"])
+    assert "leave --carry-revert out" in ended.output
+    CliRunner().invoke(app, [*words, "--confidence", "0.9"])
+    assert notebook.plan().asked == Asked(0.9, most=7)
