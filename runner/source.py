@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import apt, debian, folder, host, kbuild
+from runner import apt, debian, folder, gitstore, host, kbuild
 from runner.errors import CommandFailed, InfraError, UserError
 from runner.host import How, Progress
 
@@ -226,7 +226,9 @@ def _material(fetched: Fetched, cache: Path, scratch: Path) -> Path:
         case _:
             repository = fetched.source.spec.rpartition("@")[0]
             commit = fetched.detail.removeprefix("commit ")
-            _git(repository, "archive", "--format=tar", f"--output={scratch / 'tree.tar'}", commit)
+            # Through a repository of ours: theirs may name a filter, which `git archive` would run
+            store = gitstore.borrow(repository, scratch / "git")
+            store.git("archive", "--format=tar", f"--output={scratch / 'tree.tar'}", commit)
             return scratch / "tree.tar"
 
 
