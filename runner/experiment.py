@@ -23,13 +23,13 @@ from runner import (
     case,
     evidence,
     foreign,
+    given,
     host,
     matrix,
     resume,
     rootfs,
     shard,
     source,
-    variant,
 )
 from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
@@ -42,7 +42,6 @@ from runner.kconfig import Kconfig
 from runner.kconfig import load as load_kconfig
 from runner.matrix import Matrix
 from runner.patchset import PatchSet
-from runner.patchset import load as load_patches
 from runner.qemu import BootFiles, Machine, guest_argv
 from runner.rootfs import Rootfs
 from runner.swap import Swap, swap_named
@@ -80,6 +79,7 @@ class Plan:
 
     Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
     With foreign programs (`kselftests`, `commands`) only those of our cases run that are named.
+    `upto` is how many of the patches are taken, 0 for all of them.
     """
 
     folder: Path
@@ -100,9 +100,27 @@ class Plan:
     commands: tuple[str, ...] = ()
     shard: str = ""
     baseline: Path | None = None
+    upto: int = 0
+    each: bool = False
 
 
 _PLAN = TypeAdapter(Plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What both kernels are made of, and what is to be said of it."""
+
+    fetched: source.Fetched
+    patchset: PatchSet
+    kconfig: Kconfig
+    compiler: str
+    notes: tuple[str, ...] = ()
+
+    def request(self, count: int | None = None) -> BuildRequest:
+        """The kernel with the first `count` patches, all if None."""
+        patchset = self.patchset if count is None else self.patchset.prefix(count)
+        return BuildRequest(self.fetched, patchset, self.kconfig, self.compiler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +145,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
     cache = host.cache_dir()
     with host.locked(plan.folder / ".lock", progress):
         if not resumed:
-            _begin_folder(plan)
+            begin_folder(plan)
         arms = build_arms(plan, cache, progress)
         cases, root = choose_programs(plan, ours, wanted, cache, progress)
         machine = choose_machine(plan, arms.base, root, cache, progress)
@@ -255,8 +273,9 @@ def _words_of(plan: dict[str, Any]) -> Iterator[str]:
     for option, key in several.items():
         for value in plan.get(key, ()):
             yield from (option, value)
-    if plan.get("full"):
-        yield "--full"
+    for option in ("full", "each"):
+        if plan.get(option):
+            yield f"--{option}"
     yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
     usual, machine = Plan(Path()), plan.get("machine", {})
     once = (
@@ -267,6 +286,7 @@ def _words_of(plan: dict[str, Any]) -> Iterator[str]:
         ("--memory", machine.get("memory_mib"), usual.machine.memory_mib),
         ("--shard", plan.get("shard"), usual.shard),
         ("--baseline", plan.get("baseline"), usual.baseline),
+        ("--upto", plan.get("upto"), usual.upto),
     )
     for option, value, default in once:
         if value not in (None, default):
@@ -330,25 +350,25 @@ def swaps_of(plan: Plan, cases: tuple[Case, ...]) -> tuple[Swap, ...]:
 
 
 def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
-    """Both kernels. The base is the empty prefix of the patch set, so it is no special case.
+    """Both kernels. The base is the empty prefix of the patch set, so it is no special case."""
+    made = read_inputs(plan, cache, progress)
+    base, patched = (build(made.request(count), cache, progress) for count in (0, None))
+    return Arms(made.fetched, made.patchset, made.kconfig, base, patched, made.notes)
 
-    Which patches those are may depend on the source's version, known once it is fetched.
-    """
-    asked = variant.find(plan.patch, PATCHES)
+
+def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
+    """Source, patches and configuration; which patches may depend on the source's version."""
+    given.check(plan.patch, PATCHES)
     kconfig = load_kconfig((*FRAGMENTS, *plan.fragments), ROOT / "kconfigs")
     fetched = source.fetch(source.parse_source(plan.source), cache, progress)
-    chosen = variant.choose(asked, fetched.version)
-    patchset = load_patches(chosen.path)
-    notes: tuple[str, ...] = ()
-    if chosen.name:
-        patchset = dataclasses.replace(patchset, name=chosen.name)
-        notes = (f"patch set {chosen.name} for Linux {fetched.version}",)
-        progress(notes[0])
-    base, patched = (
-        build(BuildRequest(fetched, each, kconfig, plan.compiler), cache, progress)
-        for each in (patchset.prefix(0), patchset)
-    )
-    return Arms(fetched, patchset, kconfig, base, patched, notes)
+    patchset = given.patches(plan.patch, fetched.version, PATCHES)
+    if not 0 <= plan.upto <= len(patchset):
+        raise UserError(f"--upto is {plan.upto}; {patchset.name} has {len(patchset)} patches")
+    notes = (*patchset.notes, *given.stated_base(patchset, fetched))
+    for note in notes:
+        progress(note)
+    patchset = patchset.prefix(plan.upto) if plan.upto else patchset
+    return Inputs(fetched, patchset, kconfig, plan.compiler, notes)
 
 
 def choose_machine(
@@ -419,7 +439,7 @@ def matrix_of(
     )
 
 
-def _begin_folder(plan: Plan) -> None:
+def begin_folder(plan: Plan) -> None:
     """The plan is written first, so that a run that is killed still tells what it was."""
     if (plan.folder / "plan.json").exists():
         raise UserError(f"{plan.folder} holds a run already; choose another --out")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,24 +18,29 @@ from runner.commands.options import (
     PatchOption,
     QuietOption,
     SourceOption,
+    UptoOption,
     guarded,
+    taken,
 )
-from runner.experiment import DEFAULT_PATCH, DEFAULT_SOURCE, Plan, build_arms
+from runner.errors import UserError
+from runner.experiment import DEFAULT_PATCH, Plan, build_arms
 from runner.progress import Teller
 
 
 @guarded
 def build(
     experiment: ExperimentOption = None,
-    source: SourceOption = DEFAULT_SOURCE,
+    source: SourceOption = "",
     patch: PatchOption = DEFAULT_PATCH,
+    upto: UptoOption = 0,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, or find them again, and print where they are."""
-    plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc)
-    with Teller(quiet) as tell:
+    with tempfile.TemporaryDirectory(prefix="twinboot-") as folder, Teller(quiet) as tell:
+        source, patch = taken(source, patch, Path(folder))
+        plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc, upto=upto)
         arms = build_arms(plan, host.cache_dir(), tell)
     for label, kernel in (("base", arms.base), ("patched", arms.patched)):
         print(f"{label:8} {kernel.release}  {kernel.image}")
@@ -45,13 +51,26 @@ def build(
 @guarded
 def open_shell(
     arm: Annotated[str, typer.Option(help="base or patched.")] = "patched",
-    source: SourceOption = DEFAULT_SOURCE,
+    source: SourceOption = "",
     patch: PatchOption = DEFAULT_PATCH,
+    upto: UptoOption = 0,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     swap: Annotated[str, typer.Option(help="The guest's swap.")] = "zram",
     accel: AccelOption = "auto",
 ) -> None:
     """An interactive shell in a guest of either arm, with swap and the cases at hand."""
-    plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc, swaps=(swap,), accelerator=accel)
+    if patch == "-":
+        raise UserError("a shell needs standard input itself; give --patch as a file")
+    source, patch = taken(source, patch, Path())
+    plan = Plan(
+        Path(),
+        source,
+        patch,
+        tuple(kconfig or ()),
+        cc,
+        swaps=(swap,),
+        accelerator=accel,
+        upto=upto,
+    )
     raise typer.Exit(shell.open_shell(plan, arm, Teller()))
