@@ -21,7 +21,10 @@ HEADER = re.compile(r"\A(From |[A-Z][A-Za-z-]+: )")
 TAG = re.compile(r"\[[^\]]*\b(?:PATCH|RFC)(?:v\d+)?\b[^\]]*\]", re.IGNORECASE)
 VERSION = re.compile(r"(?:\b|patch|rfc)v(\d{1,4})(?![\w.])", re.IGNORECASE)
 PLACE = re.compile(r"(?<![\w./])(\d{1,4})/(\d{1,4})(?![\w./])")
-REPLY = re.compile(r"(?:(?:re|aw|sv|fwd?)(?:\[\d+\])?:\s*)+", re.IGNORECASE)
+REPLY = re.compile(
+    r"(?:\[(?![^\]]*\b(?:PATCH|RFC))[^\]]*\]\s*)?(?:(?:re|aw|sv|fwd?)(?:\[\d+\])?:\s*)+",
+    re.IGNORECASE,
+)
 HAS_DIFF = re.compile(r"^(diff --git |--- \S.*\n\+\+\+ \S|Binary files .* differ$)", re.MULTILINE)
 MESSAGE_ID = re.compile(r"<[^<>\s]+>")
 LONGEST_SUBJECT = 200

@@ -99,6 +99,7 @@ def _named(name: str, patchset: PatchSet) -> PatchSet:
 def _load_folder(folder: Path, wanted: Sequence[str]) -> PatchSet:
     for series in (folder / "series", folder / "patches/series"):
         if series.is_file():
+            _refuse_choice(series, wanted)
             return _joined(_load_series(series))
     paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     texts = {path: _read(path) for path in paths}
@@ -160,7 +161,13 @@ def _load_file(path: Path, name: str, strip: int, wanted: Sequence[str] = ()) ->
     text = _read(path)
     if mails := _mails(text, name):
         return _chosen(mails, path, wanted, strip)
+    _refuse_choice(path, wanted)
     return PatchSet(name, (read_patch(name, _subject_of(text, path), text, strip),))
+
+
+def _refuse_choice(path: Path, wanted: Sequence[str]) -> None:
+    if wanted:
+        raise PatchError(f"{path} is no mailbox; #{'#'.join(wanted)} chooses nothing in it")
 
 
 def _mails(text: str, name: str) -> tuple[Mail, ...]:

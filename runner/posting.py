@@ -76,7 +76,7 @@ def described(posting: Posting, mails: Iterable[Mail]) -> Posting:
 
 def _sorted_out(mails: Sequence[Mail]) -> tuple[list[Mail], list[Mail]]:
     """Patches and cover letters; and the asides: other mails that hold a diff."""
-    numbered = {mail.id for mail in mails if mail.id and not mail.reply and _number(mail) > 0}
+    numbered = {mail.id for mail in mails if mail.id and not mail.reply and _is_part(mail)}
     tagged = any(mail.tag and mail.diff and not mail.reply for mail in mails)
     own: list[Mail] = []
     asides: list[Mail] = []
@@ -96,6 +96,11 @@ def _lone_reply(asides: list[Mail]) -> Posting:
         )
     notes = ("holds no patch but an answer with a diff, which is taken",) if asides else ()
     return described(Posting(tuple(asides), notes), asides)
+
+
+def _is_part(mail: Mail) -> bool:
+    """A patch that is one of several."""
+    return mail.place is not None and 0 < mail.place[0] and 1 < mail.place[1]
 
 
 def _number(mail: Mail) -> int:
@@ -218,7 +223,7 @@ def _incomplete(mails: Sequence[Mail]) -> bool:
 
 
 def holes(patches: Sequence[Mail]) -> str:
-    """`patch 2 and 4 of 5 is missing`, or nothing."""
+    """`patches 2 and 4 of 5 are missing`, or nothing."""
     places = [mail.place for mail in patches if mail.place]
     if not places:
         return ""
@@ -226,7 +231,9 @@ def holes(patches: Sequence[Mail]) -> str:
     missing = [str(number) for number in range(1, total + 1) if number not in there]
     if not missing:
         return ""
-    return f"patch {_some(missing, ' and ')} of {total} is missing"
+    if len(missing) == 1:
+        return f"patch {missing[0]} of {total} is missing"
+    return f"patches {_some(missing, ' and ')} of {total} are missing"
 
 
 def _left_out(

@@ -88,6 +88,8 @@ def test_the_order_of_a_mailbox_and_double_mails_change_nothing(counts, random) 
 def test_an_older_version_is_taken_when_it_is_asked_for(tmp_path: Path) -> None:
     found = load(tmp_path, *post(1, 2), *post(2, 2), wanted=("v1",))
     assert words(found) == ["v1 p1", "v1 p2"]
+    with pytest.raises(PatchError, match="is no mailbox; #v1 chooses nothing in it"):
+        load(tmp_path, diff("bare"), wanted=("v1",))
     with pytest.raises(PatchError, match=r"no patch of v7; there is v1 and v2"):
         load(tmp_path, *post(1, 2), *post(2, 2), wanted=("v7",))
 
@@ -107,6 +109,13 @@ def test_one_patch_sent_again_in_a_newer_version_is_a_hole(tmp_path: Path) -> No
         load(tmp_path, *post(1, 2), again)
 
 
+def test_a_new_version_of_a_single_patch_may_leave_the_number_out(tmp_path: Path) -> None:
+    first = mail("[PATCH 1/1] mm: reuse", diff("v1"), "a")
+    assert words(load(tmp_path, first, mail("[PATCH v2] mm: reuse", diff("v2"), "b", "a"))) == [
+        "v2"
+    ]
+
+
 @pytest.mark.parametrize(
     ("tag", "version", "place"),
     [
@@ -118,6 +127,7 @@ def test_one_patch_sent_again_in_a_newer_version_is_a_hole(tmp_path: Path) -> No
         ("[PATCH 5.10/5.15 1/2]", 1, (1, 2)),
         ("[PATCH RESEND v2]", 2, None),
         ("[linux-mm] [PATCH v2 1/2]", 2, (1, 2)),
+        ("[linux-mm] Re: [PATCH v2 1/2]", 2, (1, 2)),
         ("[PATCH v99999999999 1/2]", 1, (1, 2)),
         ("mm: 1/2 of v3", 1, None),
     ],
@@ -127,6 +137,7 @@ def test_a_tag_says_version_and_place(
 ) -> None:
     found = mbox.Mail(f"{tag} mm: title", "")
     assert (found.version, found.place) == (version, place)
+    assert found.reply is ("Re:" in tag)
 
 
 def test_a_resent_patch_stands_in_for_the_first_one(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from runner import each, experiment, kconfig, patchset, source, stepreport, steps
-from runner.comparison import Comparison, Overall
+from runner.comparison import Change, Comparison, Finding, Overall
 from runner.errors import PatchError, UserError
 from runner.experiment import Inputs, Plan
 from runner.outcome import Outcome
@@ -114,6 +114,17 @@ def test_flaky_and_undecided_are_told_and_decide_nothing() -> None:
     assert steps.worst(walk([GOOD, GOOD], [lost, lost])) is Overall.UNDECIDED
 
 
+def test_a_row_whose_base_is_not_trusted_mends_nothing() -> None:
+    made = walk([BAD, BAD], [BAD, BAD], [BAD, BAD])
+    drift = Finding(Change.UNDECIDED, "baseline", "data_intact")
+    assert made[1].comparison
+    rows = tuple(dataclasses.replace(row, findings=(drift,)) for row in made[1].comparison.rows)
+    doubted = dataclasses.replace(made[1].comparison, rows=rows)
+    made = (made[0], dataclasses.replace(made[1], comparison=doubted), made[2])
+    assert ("REGRESSED", 1, None, ()) in lives(made)
+    assert steps.worst(made) is Overall.REGRESSION
+
+
 def test_swaps_with_one_story_are_told_once() -> None:
     both = [run(data_intact=FAIL, swap=swap) for swap in ("nullblk", "zram")] * 2
     clean = [run(swap=swap) for swap in ("nullblk", "zram")] * 2
@@ -177,17 +188,25 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
     return Inputs(fetched, PatchSet("set", patches), kconfig.load(["swap"], folder), "gcc")
 
 
-def walked(plan: Plan, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
-    """Run the walk with guests that are made up; returns the plans that were run."""
+def walked(
+    plan: Plan, inputs: Inputs, monkeypatch: pytest.MonkeyPatch, resumed: bool = False
+) -> list[Plan]:
+    """Run the walk with guests that are made up; returns the plans that were run.
+
+    The runs of a walk that is resumed are resumed, too.
+    """
     plans: list[Plan] = []
 
-    def ran(part: Plan, _progress: object, _resumed: bool) -> Comparison:
+    def ran(part: Plan, _progress: object, begun: bool) -> Comparison:
+        assert begun is resumed
         plans.append(part)
+        if not begun:
+            experiment.begin_folder(part)
         return compared([GOOD, GOOD], [GOOD, GOOD])
 
     monkeypatch.setattr(each, "read_inputs", lambda *_: inputs)
     monkeypatch.setattr(each, "run_experiment", ran)
-    made = each.run_each(plan, print)
+    made = each.run_each(plan, print, resumed)
     assert [bool(step.failure) for step in made] == [False, True, False]
     assert "does not compile" in made[1].failure
     return plans
@@ -203,6 +222,8 @@ def test_each_prefix_runs_in_a_folder_of_its_own_on_the_first_ones_base(
         (last, 3, first),
     ]
     assert "--each" in experiment.command_of(tmp_path / "out")
+    again = experiment.plan_of(tmp_path / "out")
+    assert walked(again, inputs, monkeypatch, resumed=True) == plans
 
 
 def test_a_walk_needs_a_second_look_for_its_borrowed_base(tmp_path: Path) -> None:
