@@ -100,7 +100,7 @@ def _lone_reply(asides: list[Mail]) -> Posting:
 
 def _is_part(mail: Mail) -> bool:
     """A patch that is one of several."""
-    return mail.place is not None and 0 < mail.place[0] and 1 < mail.place[1]
+    return mail.place is not None and mail.place[0] > 0 and mail.place[1] > 1
 
 
 def _number(mail: Mail) -> int:

@@ -124,18 +124,21 @@ def _said(turn: Turn, steps: Sequence[Step]) -> str:
     said = sentence(pooled(turn.rows), turn.finding)
     if turn.finding.subject != "measure":
         return said
-    values = [_values(turn, step) for step in steps[turn.since - 1 :]]
-    if len(set(values)) == 1:
+    later = [(step.number, _values(turn, step)) for step in steps[turn.since :]]
+    moved = {value for _, value in later if value} - {_values(turn, steps[turn.since - 1])}
+    if not moved:
         return said
-    later = enumerate(values[1:], turn.since + 1)
-    return f"{said}; {', '.join(f'{value} at {number}/{len(steps)}' for number, value in later)}"
+    told = (f"{value} at {number}/{len(steps)}" for number, value in later if value)
+    return f"{said}; {', '.join(told)}"
 
 
 def _values(turn: Turn, step: Step) -> str:
+    """What the measure was at another step; nothing where the row did not run."""
     swaps = {row.swap for row in turn.rows}
     rows = step.comparison.rows if step.comparison else ()
     mine = [row for row in rows if row.case == turn.rows[0].case and row.swap in swaps]
-    return span([value for row in mine for value in row.patched.values(turn.finding.name)])
+    values = [value for row in mine for value in row.patched.values(turn.finding.name)]
+    return span(values) if values else ""
 
 
 def _doubt(turn: Turn, count: int) -> str:
