@@ -6,13 +6,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import threading
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from runner import each, experiment, kconfig, patchset, source, stepreport, steps
+from runner import each, experiment, kconfig, matrix, patchset, source, stepreport, steps
 from runner.comparison import Change, Comparison, Finding, Overall
 from runner.errors import PatchError, UserError
 from runner.experiment import Inputs, Plan
@@ -21,7 +22,12 @@ from runner.patchset import PatchSet, read_patch
 from runner.steps import Step
 from runner.tests import tinytree
 from runner.tests.arms import CRASH, FAIL, INFRA, compared, reused, run, splat
+from runner.tests.fakeguests import Guests, guests
 from runner.tests.tinytree import patch_of
+from runner.transcript import Transcript
+from runner.trial import Trial
+
+__all__ = ["guests"]
 
 GOOD, BAD, FELL = run(), run(data_intact=FAIL), run(process=CRASH)
 
@@ -250,3 +256,27 @@ def test_more_patches_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None
     tree = tinytree.write(tmp_path / "tiny")
     with pytest.raises(UserError, match="--upto is 2; x has 1 patch"):
         experiment.read_inputs(Plan(tmp_path, f"dir:{tree}", str(path), upto=2), tmp_path, print)
+
+
+def test_the_base_is_booted_with_the_first_patch_and_for_what_is_in_doubt(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [patch_of("mm/swapfile.c", tinytree.SWAPFILE, ONE)] * 2
+    patches = tuple(read_patch("x.patch", "x", text) for text in texts)
+    fetched = source.Fetched(source.Source("debian", "linux-source-5.10"), "id", "5.10.223", "d")
+    made = Inputs(fetched, PatchSet("set", patches), kconfig.Kconfig(()), "gcc")
+    monkeypatch.setattr(each, "read_inputs", lambda *_: made)
+    monkeypatch.setattr(each, "build", lambda *_: None)
+
+    def trial(asked: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
+        bad = ("patched", "zram", "cow/a") if "2-x" in str(folder) else ()
+        guests.does = lambda arm, swap, case, _: "fail" if (arm, swap, case) == bad else "pass"
+        return guests.trial(asked, folder, stop)
+
+    monkeypatch.setattr(matrix, "run_trial", trial)
+    plan = Plan(tmp_path / "out", cases=("cow",), swaps=("zram",), jobs=1, each=True)
+    walked = each.run_each(plan, print)
+    assert lives(walked) == [("REGRESSED", 2, None, ())]
+    first, second = guests.booted[:4], guests.booted[4:]
+    assert sorted(name.partition("-")[0] for name in first) == ["base", "base"] + ["patched"] * 2
+    assert sorted(name.partition("-")[0] for name in second) == ["base"] + ["patched"] * 3
