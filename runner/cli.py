@@ -17,7 +17,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 no regression, 1 regression, 2 wrong usage or input, "
     "3 infrastructure or undecided, 4 everything skipped, 130 interrupted.",
 )
-app.command(epilog="Example: twinboot run --patch my.patch --case gup --swap zram")(run.run)
+app.command(
+    epilog="Example: twinboot run --patch git:~/linux@v6.12..topic --each --case gup --swap zram"
+)(run.run)
 app.command(epilog="Example: twinboot prove --bug ksm-reuse --bug never-reuse")(prove.prove)
 app.command(epilog="Example: twinboot compare ~/.cache/twinboot/runs/20220113-173000-sketch")(
     run.compare

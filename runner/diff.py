@@ -25,10 +25,14 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """The files that a diff names, old and new, in order, and where its first header starts."""
+    """The files that a diff names, old and new, in order, and where its first header starts.
+
+    `torn` is the line of the first hunk that is shorter or longer than it says, 0 if none is.
+    """
 
     files: tuple[str, ...]
     start: int
+    torn: int = 0
 
 
 def read(text: str, strip: int = 1) -> Diff:
@@ -37,18 +41,19 @@ def read(text: str, strip: int = 1) -> Diff:
     Lines inside hunks are counted off, so that content never passes for a header.
     """
     files: dict[str, None] = {}
-    start = -1
+    start, torn = -1, 0
     for header in _headers(text.split("\n")):
         names = tuple(_names(header, strip))
         if names and start < 0:
             start = header.offset
+        torn = torn or header.torn
         _refuse_kinds(header)
         files.update(dict.fromkeys(names))
     for name in files:
         reason = unsafe(name)
         if reason:
             raise Refused(f"names the path {name!r}, which {reason}")
-    return Diff(tuple(files), max(start, 0))
+    return Diff(tuple(files), max(start, 0), torn)
 
 
 def unsafe(path: str) -> str | None:
@@ -72,6 +77,7 @@ class _Header:
     offset: int
     lines: tuple[str, ...]
     binary: bool = False
+    torn: int = 0
 
 
 def _headers(lines: list[str]) -> Iterator[_Header]:
@@ -80,9 +86,9 @@ def _headers(lines: list[str]) -> Iterator[_Header]:
     while number < len(lines):
         length = _header_length(lines, number)
         header = tuple(lines[number : number + length])
+        end, torn = _skip_hunks(lines, number + length) if header else (number + 1, 0)
         if header:
-            yield _Header(offset, header, any(_is_binary(line) for line in header))
-        end = _skip_hunks(lines, number + length) if header else number + 1
+            yield _Header(offset, header, any(_is_binary(line) for line in header), torn)
         offset += sum(len(line) + 1 for line in lines[number:end])
         number = end
 
@@ -123,10 +129,13 @@ def _is_binary(line: str) -> bool:
     return line == "GIT binary patch" or bool(re.match(r"Binary files .* differ$", line))
 
 
-def _skip_hunks(lines: list[str], number: int) -> int:
+def _skip_hunks(lines: list[str], number: int) -> tuple[int, int]:
+    """The line after the hunks, and the number of the first hunk that is torn."""
+    torn = 0
     while number < len(lines) and (hunk := HUNK.match(lines[number])):
         old, new = (int(count) if count is not None else 1 for count in hunk.groups())
         number += 1
+        first = number
         while number < len(lines) and (old > 0 or new > 0):
             mark = lines[number][:1]
             if mark not in ("", " ", "-", "+", "\\"):
@@ -134,9 +143,11 @@ def _skip_hunks(lines: list[str], number: int) -> int:
             old -= mark in ("", " ", "-")
             new -= mark in ("", " ", "+")
             number += 1
+        if (old, new) != (0, 0):
+            torn = torn or first
         while number < len(lines) and lines[number].startswith("\\"):
             number += 1
-    return number
+    return number, torn
 
 
 def _refuse_kinds(header: _Header) -> None:

@@ -21,11 +21,11 @@ from runner import (
     accel,
     case,
     foreign,
+    given,
     host,
     rootfs,
     shard,
     source,
-    variant,
 )
 from runner.boots import Boots, begin, boot_and_compare
 from runner.build import BuildRequest, Kernel, build
@@ -38,7 +38,6 @@ from runner.kconfig import Kconfig
 from runner.kconfig import load as load_kconfig
 from runner.matrix import Matrix
 from runner.patchset import PatchSet
-from runner.patchset import load as load_patches
 from runner.qemu import BootFiles, Machine, guest_argv
 from runner.rootfs import Rootfs
 from runner.swap import Swap, swap_named
@@ -74,6 +73,7 @@ class Plan:
 
     Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
     With foreign programs (`kselftests`, `commands`) only those of our cases run that are named.
+    `upto` is how many of the patches are taken, 0 for all of them.
     """
 
     folder: Path
@@ -94,9 +94,27 @@ class Plan:
     commands: tuple[str, ...] = ()
     shard: str = ""
     baseline: Path | None = None
+    upto: int = 0
+    each: bool = False
 
 
 _PLAN = TypeAdapter(Plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What both kernels are made of, and what is to be said of it."""
+
+    fetched: source.Fetched
+    patchset: PatchSet
+    kconfig: Kconfig
+    compiler: str
+    notes: tuple[str, ...] = ()
+
+    def request(self, count: int | None = None) -> BuildRequest:
+        """The kernel with the first `count` patches, all if None."""
+        patchset = self.patchset if count is None else self.patchset.prefix(count)
+        return BuildRequest(self.fetched, patchset, self.kconfig, self.compiler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +186,8 @@ def _words_of(plan: dict[str, Any]) -> Iterator[str]:
         for value in plan.get(key, ()):
             yield from (option, value)
     usual, machine = Plan(Path()), plan.get("machine", {})
-    for option, wanted in (("--full", plan.get("full")), ("--vmcore", machine.get("vmcore"))):
-        if wanted:
-            yield option
+    flags = {"full": plan, "each": plan, "vmcore": machine}
+    yield from (f"--{name}" for name, told in flags.items() if told.get(name))
     yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
     once = (
         ("--cc", plan.get("compiler"), usual.compiler),
@@ -180,6 +197,7 @@ def _words_of(plan: dict[str, Any]) -> Iterator[str]:
         ("--memory", machine.get("memory_mib"), usual.machine.memory_mib),
         ("--shard", plan.get("shard"), usual.shard),
         ("--baseline", plan.get("baseline"), usual.baseline),
+        ("--upto", plan.get("upto"), usual.upto),
     )
     for option, value, default in once:
         if value not in (None, default):
@@ -242,30 +260,24 @@ def swaps_of(plan: Plan, cases: tuple[Case, ...]) -> tuple[Swap, ...]:
 
 def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
     """Both kernels. The base is the empty prefix of the patch set, so it is no special case."""
-    request, notes = request_of(plan, cache, progress)
-    base, patched = (
-        build(each, cache, progress)
-        for each in (dataclasses.replace(request, patchset=request.patchset.prefix(0)), request)
-    )
-    return Arms(request.fetched, request.patchset, request.kconfig, base, patched, notes)
+    made = read_inputs(plan, cache, progress)
+    base, patched = (build(made.request(count), cache, progress) for count in (0, None))
+    return Arms(made.fetched, made.patchset, made.kconfig, base, patched, made.notes)
 
 
-def request_of(plan: Plan, cache: Path, progress: Progress) -> tuple[BuildRequest, tuple[str, ...]]:
-    """What the patched kernel is built from, and notes on the choice.
-
-    Which patches those are may depend on the source's version, known once it is fetched.
-    """
-    asked = variant.find(plan.patch, PATCHES)
+def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
+    """Source, patches and configuration; which patches may depend on the source's version."""
+    given.check(plan.patch, PATCHES)
     kconfig = load_kconfig((*FRAGMENTS, *plan.fragments), ROOT / "kconfigs")
     fetched = source.fetch(source.parse_source(plan.source), cache, progress)
-    chosen = variant.choose(asked, fetched.version)
-    patchset = load_patches(chosen.path)
-    notes: tuple[str, ...] = ()
-    if chosen.name:
-        patchset = dataclasses.replace(patchset, name=chosen.name)
-        notes = (f"patch set {chosen.name} for Linux {fetched.version}",)
-        progress(notes[0])
-    return BuildRequest(fetched, patchset, kconfig, plan.compiler), notes
+    patchset = given.patches(plan.patch, fetched.version, PATCHES)
+    if not 0 <= plan.upto <= len(patchset):
+        raise UserError(f"--upto is {plan.upto}; {patchset.name} has {len(patchset)} patches")
+    notes = (*patchset.notes, *given.stated_base(patchset, fetched))
+    for note in notes:
+        progress(note)
+    patchset = patchset.prefix(plan.upto) if plan.upto else patchset
+    return Inputs(fetched, patchset, kconfig, plan.compiler, notes)
 
 
 def choose_machine(

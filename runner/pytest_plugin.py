@@ -19,11 +19,20 @@ from typing import Any
 
 import pytest
 
-from runner import experimentfile, host
+from runner import experimentfile, given, host
 from runner.comparison import Comparison, Row
 from runner.errors import TwinbootError, UserError
 from runner.exchange import evidence, ruling
-from runner.experiment import Arms, Plan, build_arms, chosen_cases, run_experiment, swaps_of
+from runner.experiment import (
+    DEFAULT_SOURCE,
+    PATCHES,
+    Arms,
+    Plan,
+    build_arms,
+    chosen_cases,
+    run_experiment,
+    swaps_of,
+)
 from runner.judging import GUEST
 from runner.report import clean
 from runner.wording import span
@@ -71,7 +80,8 @@ class ExperimentFile(pytest.File):
                     yield item
 
     def _plan(self) -> Plan:
-        plan = experimentfile.read(self.path).plan(Path())
+        told = experimentfile.read(self.path)
+        plan = told.plan(Path())
         if plan.kselftests or plan.commands:
             raise UserError(
                 f"{self.path}: foreign programs are known only when they are built, so pytest "
@@ -81,7 +91,10 @@ class ExperimentFile(pytest.File):
             "patch": self.config.getoption("twinboot_patch"),
             "source": self.config.getoption("twinboot_source"),
         }
-        return replace(plan, **{name: value for name, value in asked.items() if value})
+        plan = replace(plan, **{name: value for name, value in asked.items() if value})
+        named = asked["source"] or told.source or ""
+        source, patch = given.settle(named, plan.patch, DEFAULT_SOURCE, PATCHES)
+        return replace(plan, source=source, patch=patch)
 
 
 class CaseItem(pytest.Function):

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from runner import accel, evidence, host, rootfs
+from runner.boots import compare_saved
 from runner.build import Kernel, fingerprint, kept
 from runner.comparison import Comparison, Row
 from runner.errors import TwinbootError, UserError
@@ -23,9 +24,8 @@ from runner.experiment import (
     Plan,
     build_arms,
     choose_programs,
-    compare_saved,
     foreign_wanted,
-    request_of,
+    read_inputs,
 )
 from runner.host import Progress
 from runner.judging import GUEST
@@ -123,7 +123,7 @@ _LABELS: tuple[ArmLabel, ArmLabel] = ("base", "patched")
 def patches(former: Former, cache: Path, progress: Progress) -> tuple[Patch, ...]:
     """The patches of that run; none where they are no longer to be had as they were."""
     try:
-        request, _ = request_of(former.plan, cache, progress)
+        request = read_inputs(former.plan, cache, progress).request()
         same = fingerprint(request, cache) == former.arm("patched").fingerprint
     except TwinbootError:
         return ()

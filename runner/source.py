@@ -222,8 +222,9 @@ def _material(fetched: Fetched, cache: Path, scratch: Path) -> Path:
             return path
         case _:
             repository, commit = repository_of(fetched)
-            tarball = f"--output={scratch / 'tree.tar'}"
-            gitstore.ask(repository, "archive", "--format=tar", tarball, commit)
+            # Through a repository of ours: theirs may name a filter, which `git archive` would run
+            store = gitstore.borrow(repository, scratch / "git")
+            store.git("archive", "--format=tar", f"--output={scratch / 'tree.tar'}", commit)
             return scratch / "tree.tar"
 
 

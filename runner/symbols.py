@@ -22,7 +22,7 @@ from elftools.elf.elffile import ELFFile
 from runner import host
 from runner.build import GDB_SCRIPT, TRACE_SCRIPT, Kernel, build, kept
 from runner.errors import TwinbootError, UserError
-from runner.experiment import Plan, request_of
+from runner.experiment import Plan, read_inputs
 from runner.host import How, Progress
 from runner.transcript import ArmLabel
 
@@ -75,10 +75,8 @@ def build_for(
         return symbols
     progress(f"a second build with {FRAGMENT}, for the symbols")
     wanted = dataclasses.replace(plan, fragments=(*plan.fragments, FRAGMENT))
-    request, _ = request_of(wanted, cache, progress)
-    if arm == "base":
-        request = dataclasses.replace(request, patchset=request.patchset.prefix(0))
-    second = build(request, cache, progress)
+    made = read_inputs(wanted, cache, progress)
+    second = build(made.request(0 if arm == "base" else None), cache, progress)
     if second.signature != kernel.signature or second.vmlinux is None:
         raise UserError(
             f"with {FRAGMENT} the {arm} kernel has other code, so its symbols do not fit; "

@@ -52,7 +52,7 @@ def choose(path: Path | None, version: str) -> Choice:
 
     Raises UserError where a variant holds none for the version, or more than one.
     """
-    if path is None or not path.is_dir() or not _is_variant(path):
+    if path is None or not is_variant(path):
         return Choice(path)
     fitting = [each for each in ranges(path) if holds(each.name, version)]
     if len(fitting) != 1:
@@ -90,8 +90,10 @@ def _numbers(name: str) -> tuple[tuple[int, int], tuple[int, int]]:
     return first, (int(last_major), int(last_minor)) if last_major else first
 
 
-def _is_variant(folder: Path) -> bool:
+def is_variant(folder: Path | None) -> bool:
     """Patches or a series beside the version folders make it an ordinary folder."""
+    if folder is None or not folder.is_dir():
+        return False
     if (folder / "series").is_file() or (folder / "patches/series").is_file():
         return False
     ordinary = any(path.suffix in SUFFIXES and path.is_file() for path in folder.iterdir())

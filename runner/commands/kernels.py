@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +18,12 @@ from runner.commands.options import (
     PatchOption,
     QuietOption,
     SourceOption,
+    UptoOption,
     guarded,
+    taken,
 )
 from runner.errors import UserError
-from runner.experiment import DEFAULT_PATCH, DEFAULT_SOURCE, Plan, build_arms
+from runner.experiment import DEFAULT_PATCH, Plan, build_arms
 from runner.progress import Teller
 from runner.repro import arms_of
 
@@ -28,15 +31,17 @@ from runner.repro import arms_of
 @guarded
 def build(
     experiment: ExperimentOption = None,
-    source: SourceOption = DEFAULT_SOURCE,
+    source: SourceOption = "",
     patch: PatchOption = DEFAULT_PATCH,
+    upto: UptoOption = 0,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, or find them again, and print where they are."""
-    plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc)
-    with Teller(quiet) as tell:
+    with tempfile.TemporaryDirectory(prefix="twinboot-") as folder, Teller(quiet) as tell:
+        source, patch = taken(source, patch, Path(folder))
+        plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc, upto=upto)
         arms = build_arms(plan, host.cache_dir(), tell)
     for label, kernel in (("base", arms.base), ("patched", arms.patched)):
         print(f"{label:8} {kernel.release}  {kernel.image}")
@@ -51,8 +56,9 @@ def open_shell(
     ] = None,
     row: Annotated[str | None, typer.Argument(help="The case of that run.")] = None,
     arm: Annotated[str, typer.Option(help="base or patched.")] = "patched",
-    source: SourceOption = DEFAULT_SOURCE,
+    source: SourceOption = "",
     patch: PatchOption = DEFAULT_PATCH,
+    upto: UptoOption = 0,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     case: Annotated[
@@ -84,7 +90,18 @@ def open_shell(
         former = recall.load(run)
         stage = shell.of_row(former, recall.one_row(former, row, swap), label, tell)
     else:
-        swaps = (swap,) if swap else ()
-        plan = Plan(Path(), source, patch, tuple(kconfig or ()), cc, (), swaps, accelerator=accel)
+        if patch == "-":
+            raise UserError("a shell needs standard input itself; give --patch as a file")
+        source, patch = taken(source, patch, Path())
+        plan = Plan(
+            Path(),
+            source,
+            patch,
+            tuple(kconfig or ()),
+            cc,
+            swaps=(swap,) if swap else (),
+            accelerator=accel,
+            upto=upto,
+        )
         stage = shell.of_plan(plan, label, case, tell)
     raise typer.Exit(shell.open_shell(stage, shell.Debuggers(gdb, drgn), tell))

@@ -12,27 +12,36 @@ from typing import Annotated, ParamSpec
 import typer
 from rich.console import Console
 
-from runner import experimentfile
-from runner.errors import TwinbootError
+from runner import experimentfile, given, host
+from runner.errors import TwinbootError, UserError
+from runner.experiment import DEFAULT_SOURCE, PATCHES
+from runner.patchset import LARGEST
 
 EXIT_INTERRUPTED = 130
 PIPE_WIDTH = 240
+STDIN = "stdin.mbox"
 P = ParamSpec("P")
 
 SourceOption = Annotated[
     str,
     typer.Option(
         "--source",
-        help="debian:PACKAGE[=VERSION], dir:PATH, tar:FILE#sha256=HEX or git:PATH@REF.",
+        help="debian:PACKAGE[=VERSION], dir:PATH, tar:FILE#sha256=HEX or git:PATH@REF. If not "
+        "given: what --patch is based on (git:, base-commit), or debian:linux-source-5.10.",
+        show_default=False,
     ),
 ]
 PatchOption = Annotated[
     str,
     typer.Option(
         "--patch",
-        help="A .patch, mbox, folder, quilt series or name (`twinboot list patches`); "
+        help="A .patch, mbox (.gz; FILE#v2, FILE#WORDS), folder, quilt series, "
+        "git:PATH@BASE..TOPIC, `-` for standard input, or name (`twinboot list patches`); "
         "`none` for base against base.",
     ),
+]
+UptoOption = Annotated[
+    int, typer.Option("--upto", help="Only the first so many of the patches; 0: all.")
 ]
 KconfigOption = Annotated[
     list[str] | None,
@@ -140,6 +149,22 @@ def guarded(work: Callable[P, None]) -> Callable[P, None]:
 def _ended(error: TwinbootError) -> typer.Exit:
     print(f"twinboot: {error}", file=sys.stderr)
     return typer.Exit(error.exit_code)
+
+
+def taken(source: str, patch: str, folder: Path) -> tuple[str, str]:
+    """The source and the patch as a plan has them.
+
+    What comes on standard input is kept in `folder`, so that the run can be made again.
+    """
+    if patch == "-":
+        if (folder / STDIN).exists():
+            raise UserError(f"{folder} holds a run already; choose another --out")
+        raw = sys.stdin.buffer.read(LARGEST + 1)
+        if not raw.strip():
+            raise UserError("--patch - found nothing on standard input")
+        host.write_atomic(folder / STDIN, raw)
+        patch = str(folder / STDIN)
+    return given.settle(source, patch, DEFAULT_SOURCE, PATCHES)
 
 
 def console() -> Console:

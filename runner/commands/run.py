@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -13,7 +14,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from runner import evidence, exchange, host, report
+from runner import each as series
+from runner import evidence, exchange, host, report, stepreport
 from runner.bisect import exitcode
 from runner.boots import compare_saved
 from runner.commands.options import (
@@ -36,15 +38,16 @@ from runner.commands.options import (
     QuietOption,
     SourceOption,
     SwapOption,
+    UptoOption,
     console,
     guarded,
+    taken,
 )
 from runner.comparison import Comparison
 from runner.document import document_text, save_document
 from runner.errors import TwinbootError, UserError
 from runner.experiment import (
     DEFAULT_PATCH,
-    DEFAULT_SOURCE,
     Plan,
     command_of,
     plan_of,
@@ -56,14 +59,19 @@ from runner.mailreply import mail_reply
 from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
+from runner.steps import excused, worst
 
 
 @guarded
 def run(
     ctx: typer.Context,
     experiment: ExperimentOption = None,
-    source: SourceOption = DEFAULT_SOURCE,
+    source: SourceOption = "",
     patch: PatchOption = DEFAULT_PATCH,
+    upto: UptoOption = 0,
+    each: Annotated[
+        bool, typer.Option("--each", help="Every prefix of the series against base, step by step.")
+    ] = False,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
     case: CaseOption = None,
@@ -120,8 +128,12 @@ def run(
         raise UserError("--baseline needs --confirm 1 or more, or a change of the host goes unseen")
     if resume:
         _go_on(ctx, resume, wanted, quiet)
+    if each:
+        _refuse_with_each(wanted, shard)
+    folder = (out or _new_folder(patch)).absolute()
+    source, patch = taken(source, patch, folder)
     plan = Plan(
-        folder=(out or _new_folder(patch)).absolute(),
+        folder=folder,
         source=source,
         patch=patch,
         fragments=tuple(kconfig or ()),
@@ -139,9 +151,13 @@ def run(
         commands=tuple(command or ()),
         shard=shard,
         baseline=baseline.absolute() if baseline else None,
+        upto=upto,
+        each=each,
     )
     if bisect_exit:
         _tell_git_bisect(plan, wanted, quiet)
+    if each:
+        _publish_each(plan, wanted.known, quiet)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
     publish(comparison, plan.folder, wanted)
@@ -169,9 +185,41 @@ def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> No
         if given and name not in anew:
             raise UserError(f"--resume takes its plan from {folder}; leave --{name} out")
     plan = plan_of(folder.absolute())
+    if plan.each:
+        _publish_each(plan, wanted.known, quiet, resumed=True)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell, resumed=True)
     publish(comparison, plan.folder, wanted)
+
+
+def _publish_each(
+    plan: Plan, known: tuple[Problem, ...], quiet: bool, resumed: bool = False
+) -> NoReturn:
+    """Every prefix of the series: a folder for each, and which patch brought what."""
+    with Teller(quiet) as tell:
+        steps = series.run_each(plan, tell, resumed)
+    today = datetime.now(UTC).date()
+    steps = excused(steps, lambda comparison: excuse(comparison, known, today))
+    for step in steps:
+        if step.comparison:
+            save_document(step.comparison, step.folder / "comparison.json")
+            host.write_atomic(step.folder / "report.md", report.markdown(step.comparison))
+    host.write_atomic(plan.folder / "series.json", stepreport.document(steps))
+    host.write_atomic(plan.folder / "series.md", stepreport.markdown(steps))
+    stepreport.print_steps(steps, console())
+    print(f"evidence: {plan.folder}")
+    print(f"again: {command_of(plan.folder)}")
+    raise typer.Exit(worst(steps).exit_code)
+
+
+def _refuse_with_each(wanted: Outputs, shard: str) -> None:
+    if shard:
+        raise UserError("--each walks a whole series; leave --shard out")
+    if wanted != Outputs(known=wanted.known):
+        raise UserError(
+            "--each writes a report of its own; for another format of one step: "
+            "twinboot compare OUT/1-... --junit FILE"
+        )
 
 
 @guarded
@@ -193,7 +241,8 @@ def compare(
 
 def _new_folder(patch: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    base = host.cache_dir() / "runs" / f"{stamp}-{Path(patch).name or 'run'}"
+    name = "stdin" if patch == "-" else re.sub(r"[^\w.+-]+", "_", Path(patch).name) or "run"
+    base = host.cache_dir() / "runs" / f"{stamp}-{name}"
     folder, number = base, 1
     while folder.exists():
         number += 1

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every prefix of a series against base: which patch brought a change, and which one ended it.
+
+It boots nothing and lays nothing out (stepreport.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Finding, Overall, Row
+from runner.wording import same_story
+
+SEVERITY = (Overall.CLEAN, Overall.SKIPPED, Overall.UNDECIDED, Overall.REGRESSION)
+Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The series up to patch `number`. Without a comparison `failure` says why it cannot be."""
+
+    number: int
+    title: str
+    folder: Path
+    comparison: Comparison | None = None
+    failure: str = ""
+
+    @property
+    def overall(self) -> Overall:
+        """A patch with which the kernel does not build is a regression of that patch."""
+        return self.comparison.overall if self.comparison else Overall.REGRESSION
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A change against base that is there from step `since` on, until step `until` if that is set.
+
+    `rows` are those of step `since`, one for each swap. Of the steps in `unclear`, right before
+    it, nothing is known: the change may be older than `since`.
+    """
+
+    rows: tuple[Row, ...]
+    finding: Finding
+    since: int
+    until: int | None = None
+    unclear: tuple[int, ...] = ()
+
+    @property
+    def bad(self) -> bool:
+        return self.finding.change in REGRESSIONS
+
+
+def worst(steps: Iterable[Step]) -> Overall:
+    return max((step.overall for step in steps), key=SEVERITY.index)
+
+
+def excused(steps: Iterable[Step], excuse: Callable[[Comparison], Comparison]) -> tuple[Step, ...]:
+    """With what is known already called so."""
+    return tuple(
+        replace(step, comparison=excuse(step.comparison)) if step.comparison else step
+        for step in steps
+    )
+
+
+def turns(steps: Sequence[Step]) -> tuple[Turn, ...]:
+    """All changes, each told once for the swaps on which it is the same."""
+    keys: dict[Key, None] = {}
+    for step in steps:
+        for row in step.comparison.rows if step.comparison else ():
+            for found in row.findings:
+                keys[(row.case.id, row.swap, found.subject, found.name)] = None
+    merged: list[Turn] = []
+    for turn in (turn for key in keys for turn in _turns(key, steps)):
+        for place, other in enumerate(merged):
+            if _alike(turn, other):
+                merged[place] = replace(other, rows=other.rows + turn.rows)
+                break
+        else:
+            merged.append(turn)
+    return tuple(sorted(merged, key=lambda turn: (turn.since, turn.finding.change)))
+
+
+def _alike(one: Turn, other: Turn) -> bool:
+    same = (one.finding, one.since, one.until) == (other.finding, other.since, other.until)
+    return same and one.unclear == other.unclear and same_story(one.rows[0], other.rows[0])
+
+
+def _turns(key: Key, steps: Sequence[Step]) -> Iterator[Turn]:
+    """The life of one change. What is open (FLAKY, UNDECIDED) is told, and decides nothing."""
+    now: Turn | None = None
+    last, was_open = Change.SAME, False
+    unclear: list[int] = []
+    for step in steps:
+        row, finding = _found(key, step)
+        if finding and finding.change in OPEN:
+            if not was_open and row:
+                yield Turn((replace(row, findings=(finding,)),), finding, step.number)
+        elif row and (finding or not _hides(row)):
+            change = finding.change if finding else Change.SAME
+            if change is not last:
+                if now:
+                    yield replace(now, until=step.number)
+                kept = (replace(row, findings=(finding,)),) if finding else ()
+                now = Turn(kept, finding, step.number, None, tuple(unclear)) if finding else None
+            last, unclear, was_open = change, [], False
+            continue
+        unclear.append(step.number)
+        was_open = finding is not None
+    if now:
+        yield now
+
+
+def _found(key: Key, step: Step) -> tuple[Row | None, Finding | None]:
+    case, swap, subject, name = key
+    for row in step.comparison.rows if step.comparison else ():
+        if (row.case.id, row.swap) == (case, swap):
+            matching = (
+                each for each in row.findings if (each.subject, each.name) == (subject, name)
+            )
+            return row, next(matching, None)
+    return None, None
+
+
+def _hides(row: Row) -> bool:
+    """A run that crashed, was lost or is not trusted says nothing of what it would have shown."""
+    return any(finding.subject in ("run", "baseline") for finding in row.findings)

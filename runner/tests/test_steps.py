@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every prefix of a series: which patch brought a change, which one ended it, what is not known."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from runner import each, experiment, kconfig, matrix, patchset, source, stepreport, steps
+from runner.comparison import Change, Comparison, Finding, Overall
+from runner.errors import PatchError, UserError
+from runner.experiment import Inputs, Plan
+from runner.outcome import Outcome
+from runner.patchset import PatchSet, read_patch
+from runner.steps import Step
+from runner.tests import tinytree
+from runner.tests.arms import CRASH, FAIL, INFRA, compared, reused, run, splat
+from runner.tests.fakeguests import Guests, guests
+from runner.tests.tinytree import patch_of
+from runner.transcript import Transcript
+from runner.trial import Trial
+
+__all__ = ["guests"]
+
+GOOD, BAD, FELL = run(), run(data_intact=FAIL), run(process=CRASH)
+
+
+def walk(*patched: list[Outcome] | str, base: list[Outcome] | None = None) -> tuple[Step, ...]:
+    """Steps with these outcomes of the patched arm; a text is why there is no kernel."""
+    made = []
+    for number, each_ in enumerate(patched, 1):
+        step = Step(number, f"mm: patch {number}", Path(f"/run/{number}-mm-patch"))
+        if isinstance(each_, str):
+            made.append(dataclasses.replace(step, failure=each_))
+        else:
+            found = compared(base or [GOOD, GOOD], each_)
+            made.append(dataclasses.replace(step, comparison=found))
+    return tuple(made)
+
+
+def lives(made: tuple[Step, ...]) -> list[tuple[str, int, int | None, tuple[int, ...]]]:
+    """Every change with the patches that brought and ended it."""
+    return [
+        (turn.finding.change.name, turn.since, turn.until, turn.unclear)
+        for turn in steps.turns(made)
+    ]
+
+
+# Who brought it
+
+
+def test_a_change_belongs_to_the_first_patch_that_shows_it() -> None:
+    made = walk([GOOD, GOOD], [GOOD, GOOD], [BAD, BAD])
+    assert lives(made) == [("REGRESSED", 3, None, ())]
+    assert steps.worst(made) is Overall.REGRESSION
+
+
+def test_what_is_mended_later_was_broken_in_the_middle() -> None:
+    made = walk([GOOD, GOOD], [BAD, BAD], [BAD, BAD], [GOOD, GOOD])
+    assert lives(made) == [("REGRESSED", 2, 4, ())]
+    said = list(stepreport.summary(made))
+    assert "broken in the middle: REGRESSED cow/wr_hit on nullblk (data_intact), by 2/4" in said[0]
+    assert "mended by 4/4" in said[0]
+    assert said[-1] == "regression: worst of 4 prefixes against base, at 2/4, 3/4"
+
+
+def test_a_repair_that_a_later_patch_takes_back_is_said() -> None:
+    made = walk([GOOD, GOOD], [BAD, BAD], base=[BAD, BAD])
+    assert lives(made) == [("FIXED", 1, 2, ())]
+    assert "takes back FIXED cow/wr_hit on nullblk (data_intact), there since 1/2" in text(made)
+
+
+def test_a_measure_that_turns_round_has_two_lives() -> None:
+    made = walk([reused(5)] * 2, [reused(900)] * 2, base=[reused(480)] * 2)
+    assert lives(made) == [("WORSENED", 1, 2, ()), ("IMPROVED", 2, None, ())]
+
+
+def test_a_measure_that_moves_on_tells_its_later_values() -> None:
+    made = walk([reused(400)] * 2, [reused(5)] * 2, base=[reused(480)] * 2)
+    assert "480 on base, 400 with the patch; 5 at 2/2" in text(made)
+
+
+def test_a_new_splat_is_followed_like_any_change() -> None:
+    loud = run(splats=(splat("memory"),))
+    assert lives(walk([GOOD] * 2, [loud] * 2, [GOOD] * 2)) == [("NEW_SPLAT", 2, 3, ())]
+
+
+# What is not known
+
+
+def test_a_patch_that_does_not_build_leaves_open_whose_change_it_is() -> None:
+    made = walk([GOOD, GOOD], "mm/memory.c:7: error", [BAD, BAD])
+    assert lives(made) == [("REGRESSED", 3, None, (2,))]
+    assert made[1].overall is Overall.REGRESSION
+    assert "not bisectable: 2/3 does not build" in list(stepreport.summary(made))
+    assert "(or brought by 2/3, unclear there)" in text(made)
+
+
+def test_a_crash_says_nothing_of_the_invariants_it_cut_off() -> None:
+    made = walk([GOOD, GOOD], [FELL, FELL], [GOOD, GOOD], base=[BAD, BAD])
+    named = [life for life in lives(made) if life[0] == "FIXED"]
+    assert named == [("FIXED", 1, None, ())]
+
+
+def test_flaky_and_undecided_are_told_and_decide_nothing() -> None:
+    lost = run(process=INFRA)
+    assert (
+        lives(walk([GOOD, BAD], [BAD, BAD]))
+        == [("REGRESSED", 2, None, (1,)), ("FLAKY", 1, None, ())][::-1]
+    )
+    made = walk([BAD, BAD], [lost, lost], [BAD, BAD])
+    assert [life for life in lives(made) if life[0] == "REGRESSED"] == [("REGRESSED", 1, None, ())]
+    assert steps.worst(walk([GOOD, GOOD], [lost, lost])) is Overall.UNDECIDED
+
+
+def test_a_row_whose_base_is_not_trusted_mends_nothing() -> None:
+    made = walk([BAD, BAD], [BAD, BAD], [BAD, BAD])
+    drift = Finding(Change.UNDECIDED, "baseline", "data_intact")
+    assert made[1].comparison
+    rows = tuple(dataclasses.replace(row, findings=(drift,)) for row in made[1].comparison.rows)
+    doubted = dataclasses.replace(made[1].comparison, rows=rows)
+    made = (made[0], dataclasses.replace(made[1], comparison=doubted), made[2])
+    assert ("REGRESSED", 1, None, ()) in lives(made)
+    assert steps.worst(made) is Overall.REGRESSION
+
+
+def test_swaps_with_one_story_are_told_once() -> None:
+    both = [run(data_intact=FAIL, swap=swap) for swap in ("nullblk", "zram")] * 2
+    clean = [run(swap=swap) for swap in ("nullblk", "zram")] * 2
+    (turn,) = steps.turns(walk(clean, both, base=clean))
+    assert [row.swap for row in turn.rows] == ["nullblk", "zram"]
+
+
+# How it is told
+
+
+def text(made: tuple[Step, ...]) -> str:
+    out = io.StringIO()
+    stepreport.print_steps(made, Console(file=out, width=240))
+    return out.getvalue()
+
+
+def test_a_clean_series_is_clean_and_has_no_line() -> None:
+    made = walk([GOOD, GOOD], [GOOD, GOOD])
+    assert steps.turns(made) == ()
+    assert steps.worst(made).exit_code == 0
+    assert "no regression: worst of 2 prefixes" in text(made)
+
+
+def test_the_document_names_for_each_patch_what_it_brings_and_ends() -> None:
+    told = json.loads(stepreport.document(walk([GOOD] * 2, [BAD] * 2, [GOOD] * 2)))
+    assert told["exit_code"] == 1
+    assert [[turn["change"] for turn in step["brings"]] for step in told["steps"]] == [
+        [],
+        ["REGRESSED"],
+        [],
+    ]
+    assert told["steps"][2]["ends"][0]["since"] == 2
+    assert "## 2/3 mm: patch 2" in stepreport.markdown(walk([GOOD] * 2, [BAD] * 2, [GOOD] * 2))
+
+
+def test_no_title_moves_the_terminal() -> None:
+    (step,) = walk([GOOD, GOOD])
+    assert "\x1b" not in text((dataclasses.replace(step, title="mm: \x1b[2J [red]x"),))
+
+
+# The walk
+
+
+ONE = tinytree.SWAPFILE.replace("count <= 1", "count <= 2")
+BROKEN = ONE.replace("count <= 2", "count <= two")
+LAST = ONE.replace("count <= 2", "count <= 3")
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
+    """The tiny tree and three patches, the second of which does not compile."""
+    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path / "cache"))
+    tree = tinytree.write(tmp_path / "tiny")
+    folder = tinytree.write_fragments(tmp_path / "kconfigs")
+    fetched = source.fetch(source.parse_source(str(tree)), tmp_path / "cache", print)
+    texts = [tinytree.SWAPFILE, ONE, BROKEN, LAST]
+    patches = tuple(
+        read_patch(f"{number}.patch", f"mm: ../{number}\x1b", patch_of("mm/swapfile.c", old, new))
+        for number, (old, new) in enumerate(pairwise(texts), 1)
+    )
+    return Inputs(fetched, PatchSet("set", patches), kconfig.load(["swap"], folder), "gcc")
+
+
+def walked(
+    plan: Plan, inputs: Inputs, monkeypatch: pytest.MonkeyPatch, resumed: bool = False
+) -> list[Plan]:
+    """Run the walk with guests that are made up; returns the plans that were run.
+
+    The runs of a walk that is resumed are resumed, too.
+    """
+    plans: list[Plan] = []
+
+    def ran(part: Plan, _progress: object, begun: bool) -> Comparison:
+        assert begun is resumed
+        plans.append(part)
+        if not begun:
+            experiment.begin_folder(part)
+        return compared([GOOD, GOOD], [GOOD, GOOD])
+
+    monkeypatch.setattr(each, "read_inputs", lambda *_: inputs)
+    monkeypatch.setattr(each, "run_experiment", ran)
+    made = each.run_each(plan, print, resumed)
+    assert [bool(step.failure) for step in made] == [False, True, False]
+    assert "does not compile" in made[1].failure
+    return plans
+
+
+def test_each_prefix_runs_in_a_folder_of_its_own_on_the_first_ones_base(
+    tmp_path: Path, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = walked(Plan(tmp_path / "out", each=True), inputs, monkeypatch)
+    first, last = (tmp_path / "out/1-mm-1", tmp_path / "out/3-mm-3")
+    assert [(plan.folder, plan.upto, plan.baseline) for plan in plans] == [
+        (first, 1, None),
+        (last, 3, first),
+    ]
+    assert "--each" in experiment.command_of(tmp_path / "out")
+    again = experiment.plan_of(tmp_path / "out")
+    assert walked(again, inputs, monkeypatch, resumed=True) == plans
+
+
+def test_a_walk_needs_a_second_look_for_its_borrowed_base(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--confirm 1 or more"):
+        each.run_each(Plan(tmp_path / "out", confirm=0), print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_series_that_does_not_apply_is_refused_before_anything_boots(
+    tmp_path: Path, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = dataclasses.replace(inputs.patchset, patches=inputs.patchset.patches[:1] * 2)
+    wrong = dataclasses.replace(inputs, patchset=twice)
+    with pytest.raises(PatchError, match="does not apply"):
+        walked(Plan(tmp_path / "out"), wrong, monkeypatch)
+    none = dataclasses.replace(inputs, patchset=patchset.EMPTY)
+    with pytest.raises(UserError, match="--each needs patches"):
+        walked(Plan(tmp_path / "other"), none, monkeypatch)
+
+
+def test_more_patches_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.patch"
+    path.write_text(patch_of("mm/swapfile.c", tinytree.SWAPFILE, ONE))
+    tree = tinytree.write(tmp_path / "tiny")
+    with pytest.raises(UserError, match="--upto is 2; x has 1 patch"):
+        experiment.read_inputs(Plan(tmp_path, f"dir:{tree}", str(path), upto=2), tmp_path, print)
+
+
+def test_the_base_is_booted_with_the_first_patch_and_for_what_is_in_doubt(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [patch_of("mm/swapfile.c", tinytree.SWAPFILE, ONE)] * 2
+    patches = tuple(read_patch("x.patch", "x", text) for text in texts)
+    fetched = source.Fetched(source.Source("debian", "linux-source-5.10"), "id", "5.10.223", "d")
+    made = Inputs(fetched, PatchSet("set", patches), kconfig.Kconfig(()), "gcc")
+    monkeypatch.setattr(each, "read_inputs", lambda *_: made)
+    monkeypatch.setattr(each, "build", lambda *_: None)
+
+    def trial(asked: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
+        bad = ("patched", "zram", "cow/a") if "2-x" in str(folder) else ()
+        guests.does = lambda arm, swap, case, _: "fail" if (arm, swap, case) == bad else "pass"
+        return guests.trial(asked, folder, stop)
+
+    monkeypatch.setattr(matrix, "run_trial", trial)
+    plan = Plan(tmp_path / "out", cases=("cow",), swaps=("zram",), jobs=1, each=True)
+    walked = each.run_each(plan, print)
+    assert lives(walked) == [("REGRESSED", 2, None, ())]
+    first, second = guests.booted[:4], guests.booted[4:]
+    assert sorted(name.partition("-")[0] for name in first) == ["base", "base"] + ["patched"] * 2
+    assert sorted(name.partition("-")[0] for name in second) == ["base"] + ["patched"] * 3
