@@ -160,8 +160,10 @@ def fate(row: Row) -> Fate:
 
 
 def notices(row: Row, subject: str) -> bool:
-    """Whether an invariant failed, a measure is not the base's, or the program came to grief."""
+    """Whether an invariant failed or now holds, a measure moved, or the program came to grief."""
     if any(check.verdict is Verdict.FAIL for check in row.patched.checks(subject)):
+        return True
+    if any(each.name == subject and each.change is Change.FIXED for each in row.findings):
         return True
     for spec in row.case.measures:
         if spec.name == subject and row.patched.values(subject):

@@ -98,6 +98,7 @@ def test_a_claim_that_is_not_met_is_a_failure_though_another_subject_noticed() -
     [
         (run(), run(no_leak=FAIL), "no_leak"),
         (run(), run(process=CRASH), "no_leak"),
+        (run(no_leak=FAIL), run(), "no_leak"),
         (reused(8), reused(2), "pages_reused"),
         (run(measures={"faults": 1}), run(measures={"faults": 900}), "faults"),
     ],
