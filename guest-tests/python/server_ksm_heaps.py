@@ -22,6 +22,7 @@ WORKERS = 3
 RECORDS = 160
 PARTS = 8
 MERGE_S = 20.0
+ROUNDS = 8
 MERGE, COUNT = -1, -2
 
 
@@ -81,14 +82,23 @@ def merged() -> int:
     return sharing
 
 
+def squeezed_out(workers: list[Child]) -> list[int]:
+    """Of each worker's heap, how much is out; newer kernels need several rounds for half of it."""
+    for _ in range(ROUNDS):
+        guest.squeeze_memcg()
+        out = [worker.ask(COUNT) for worker in workers]
+        if min(out) >= RECORDS // 2:
+            break
+    return out
+
+
 def scenario(workers: list[Child]) -> None:
     for worker in workers:
         worker.ask(MERGE)
     sharing = merged()
     guest.proof("merged", sharing >= (WORKERS - 1) * RECORDS, f"{sharing} pages share another one")
     guest.write_text(f"{KSM}/run", "0")
-    guest.squeeze_memcg()
-    out = [worker.ask(COUNT) for worker in workers]
+    out = squeezed_out(workers)
     guest.proof("swapped_out", min(out) >= RECORDS // 2, f"{out} of {RECORDS} pages")
     before = guest.vmstat("pswpin")
     wrong = 0
