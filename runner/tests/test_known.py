@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.comparison import Change, Comparison
@@ -263,6 +263,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "nowhere.yaml")
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_problems_or_one_user_error(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes

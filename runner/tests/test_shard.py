@@ -37,6 +37,7 @@ CASES = st.lists(
 ).map(lambda found: [replace(each, id=f"x/{number}") for number, each in enumerate(found)])
 
 
+@settings(deadline=None)
 @given(CASES, st.integers(1, 12))
 def test_every_row_is_in_one_shard_and_the_shards_keep_the_order(
     cases: list[Case], count: int
