@@ -216,7 +216,9 @@ def _boots(
 ) -> Iterator[Transcript]:
     for transcript in transcripts:
         boot = transcript.boot
-        if (boot.arm, boot.swap, boot.repeat) == (label, row.swap, run.repeat):
+        same = (boot.arm, boot.swap, boot.repeat) == (label, row.swap, run.repeat)
+        # the shards of a merged run have boots of the same name
+        if same and (row.case == GUEST or row.case.id in boot.planned):
             yield transcript
 
 
