@@ -91,7 +91,8 @@ def summary(steps: Sequence[Step]) -> Iterator[str]:
         if step.failure and step is not steps[-1]:
             yield f"not bisectable: {step.number}/{count} does not build"
     by = [f"{step.number}/{count}" for step in steps if step.overall is worst(steps)]
-    yield f"{worst(steps).value}: worst of {count} prefixes against base, at {', '.join(by)}"
+    where = f", at {', '.join(by)}" if worst(steps) is not Overall.CLEAN else ""
+    yield f"{worst(steps).value}: worst of {count} prefixes against base{where}"
 
 
 def _name(step: Step, steps: Sequence[Step]) -> str:

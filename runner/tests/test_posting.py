@@ -190,6 +190,17 @@ def test_two_series_are_refused_by_name_and_chosen_by_words(tmp_path: Path) -> N
         load(tmp_path, *mails, wanted=("xfs",))
 
 
+def test_series_without_threads_are_told_apart_by_version_and_count(tmp_path: Path) -> None:
+    one = post(3, 2, cover=False)
+    assert len(load(tmp_path, *one)) == 2
+    for version, count in ((1, 2), (3, 3)):
+        with pytest.raises(PatchError, match="holds 2 series"):
+            load(tmp_path, *one, *post(version, count, "net: tidy", cover=False))
+    others = [each.replace("v3 p", "other p") for each in post(3, 2, "net: tidy", cover=False)]
+    with pytest.raises(PatchError, match="holds patch 1 of v3 more than once"):
+        load(tmp_path, *one, *others)
+
+
 def test_somebody_elses_series_in_the_thread_is_another_series(tmp_path: Path) -> None:
     theirs = mail("[PATCH v4] mm: my way", diff("theirs"), "t", "mm1.0", From=OTHER)
     with pytest.raises(PatchError, match="holds 2 series"):
