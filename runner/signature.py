@@ -8,6 +8,7 @@ carry line numbers elsewhere (dynamic debug, sleep-in-atomic checks), a moved li
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,20 @@ from runner.errors import InfraError
 # line is. With a format string, without one; without CONFIG_DEBUG_BUGVERBOSE there is no line.
 LAYOUTS = ((12, 8), (16, 12), (8, None))
 
+# A note of the owner GNU, with 20 bytes of build id
+BUILD_ID = re.compile(rb"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0.{20}", re.DOTALL)
 
-def signature(vmlinux: Path) -> str:
-    """A SHA-256 over the sections of vmlinux that are loaded."""
+
+def same_code(one: Path, other: Path) -> bool:
+    """Whether two vmlinux are equal but for debug info.
+
+    The build id of the vDSO is in .rodata, and debug info of the vDSO changes it.
+    """
+    return signature(one, build_ids=False) == signature(other, build_ids=False)
+
+
+def signature(vmlinux: Path, *, build_ids: bool = True) -> str:
+    """A SHA-256 over the sections of vmlinux that are loaded, with or without build ids in them."""
     total = hashlib.sha256()
     try:
         with vmlinux.open("rb") as stream:
@@ -37,7 +49,7 @@ def signature(vmlinux: Path) -> str:
                 total.update(f"{section.name} {first} {size}\n".encode())
                 if section.header.sh_type == "SHT_NOBITS":
                     continue
-                raw = section.data()
+                raw = section.data() if build_ids else BUILD_ID.sub(b"", section.data())
                 total.update(_masked(raw, first, code) if section.name == "__bug_table" else raw)
     except (ELFError, OSError) as error:
         raise InfraError(f"{vmlinux} is not a readable ELF file: {error}") from error

@@ -22,6 +22,8 @@ FRAMES_AT_MOST = 40
 
 _CPU = re.compile(r"^CPU#(\d+)", re.MULTILINE)
 _FLOATS = re.compile(r"^(?:FCW|FPR|MXCSR|XMM|YMM|ZMM|Opmask)")
+# What follows them is no code
+_ENDS = ("_etext", "_einittext")
 _MAP = re.compile(r"^([0-9a-f]{16}) [tTwW] (\S+)$", re.MULTILINE)
 
 
@@ -48,7 +50,7 @@ class Symbols:
     def name(self, address: int) -> str | None:
         """`function+0x12/0x34`, or None where no function is."""
         index = bisect.bisect_right(self.addresses, address) - 1
-        if index < 0 or index + 1 >= len(self.addresses):
+        if index < 0 or index + 1 >= len(self.addresses) or self.names[index] in _ENDS:
             return None
         start, end = self.addresses[index], self.addresses[index + 1]
         return f"{self.names[index]}+{address - start:#x}/{end - start:#x}"

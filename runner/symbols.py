@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A kernel's lines and types: a second build with debug info, and what is done with it.
 
-Debug info changes no code. Where both builds have the same signature, the symbols of the second
-fit the first as it runs; where they have not, they are not used for it.
+Debug info changes no code. Where both builds have the same, the symbols of the second fit the
+first as it runs; where they have not, they are not used for it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from runner.build import GDB_SCRIPT, TRACE_SCRIPT, Kernel, build, kept
 from runner.errors import TwinbootError, UserError
 from runner.experiment import Plan, read_inputs
 from runner.host import How, Progress
+from runner.signature import same_code
 from runner.transcript import ArmLabel
 
 FRAGMENT = "debug-info"
@@ -56,10 +57,11 @@ def found(kernel: Kernel, cache: Path) -> Symbols | None:
     if kernel.vmlinux is not None and _has_lines(kernel.vmlinux):
         return Symbols(kernel.vmlinux)
     try:
-        other = kept(cache, kernel.image.with_name(NOTE).read_text().strip())
-    except OSError:
+        fingerprint, code = kernel.image.with_name(NOTE).read_text().split()
+    except (OSError, ValueError):
         return None
-    if other is None or other.vmlinux is None or other.signature != kernel.signature:
+    other = kept(cache, fingerprint)
+    if other is None or other.vmlinux is None or other.signature != code:
         return None
     return Symbols(other.vmlinux)
 
@@ -77,12 +79,14 @@ def build_for(
     wanted = dataclasses.replace(plan, fragments=(*plan.fragments, FRAGMENT))
     made = read_inputs(wanted, cache, progress)
     second = build(made.request(0 if arm == "base" else None), cache, progress)
-    if second.signature != kernel.signature or second.vmlinux is None:
+    first = kernel.vmlinux
+    if first is None or second.vmlinux is None or not same_code(first, second.vmlinux):
         raise UserError(
             f"with {FRAGMENT} the {arm} kernel has other code, so its symbols do not fit; "
             f"run the experiment with --kconfig {FRAGMENT}"
         )
-    host.write_atomic(kernel.image.with_name(NOTE), f"{second.fingerprint}\n")
+    told = f"{second.fingerprint} {second.signature}\n"
+    host.write_atomic(kernel.image.with_name(NOTE), told)
     return Symbols(second.vmlinux)
 
 

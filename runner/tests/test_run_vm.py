@@ -119,7 +119,7 @@ def test_a_known_bad_kernel_is_noticed_by_every_case_it_names(
 @pytest.mark.parametrize(
     ("patch", "verdict", "seen"),
     [
-        ("panic-at-boot", "CRASH", "? swap_init_sysfs+"),
+        ("panic-at-boot", "CRASH", "? do_one_initcall+"),
         ("panic-in-fault", "CRASH", "? do_swap_page+"),
         ("loop-irqs-off", "HANG", "is in do_swap_page+"),
         ("stuck-in-fault", "HANG", "CPU 1 is in "),

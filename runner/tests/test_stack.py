@@ -29,8 +29,12 @@ ffffffff81000900 t handle_mm_fault
 ffffffff81000900 W handle_mm_fault_alias
 ffffffff81001000 T _etext
 ffffffff82000000 D init_task
+ffffffff83000000 T _sinittext
 """
 )
+
+
+DATA = 0xFFFFFFFF82000010
 
 
 def words(*values: int) -> bytes:
@@ -56,7 +60,7 @@ def test_floating_point_is_left_out_and_the_rest_kept() -> None:
 def test_a_stack_tells_the_calls_that_it_may_hold() -> None:
     cpu = Registers(0, 0xFFFFFFFF81000155, 0xFFFF888002700FE0)
     # data, a user address, the first byte of a function: none of them is behind a call
-    told = stack.told(cpu, words(7, 0x403D10, 0xFFFFFFFF81000100, 0xFFFFFFFF81000910), MAP)
+    told = stack.told(cpu, words(7, 0x403D10, 0xFFFFFFFF81000100, 0xFFFFFFFF81000910, DATA), MAP)
     assert told == (
         "CPU 0 is in do_swap_page+0x55/0x800; calls that its stack may hold:\n"
         " ? handle_mm_fault+0x10/0x700\n"

@@ -14,6 +14,7 @@ from runner.build import Kernel
 from runner.complaints import complaints
 from runner.qemu import DRGN, GDB
 from runner.shell import Debuggers, Stage, debugger_lines, welcome
+from runner.signature import same_code
 from runner.swap import swap_named
 from runner.symbols import Symbols, core_info, symbolised
 from runner.tests.arms import REUSE, compared, run, splat
@@ -42,7 +43,7 @@ def kernel(tmp_path: Path) -> Kernel:
     (tmp_path / "x.c").write_text("int main(void) { return 0; }\n")
     subprocess.run(["gcc", "-g", "-o", other / "vmlinux", tmp_path / "x.c"], check=True)
     (other / "decode_stacktrace.sh").write_text(SCRIPT)
-    first.image.with_name("symbols").write_text(f"{HEX[::-1]}\n")
+    first.image.with_name("symbols").write_text(f"{HEX[::-1]} code\n")
     return first
 
 
@@ -75,7 +76,32 @@ def test_a_script_that_fails_leaves_the_trace_as_it_is(
 
 def test_symbols_of_other_code_are_not_used(kernel: Kernel, tmp_path: Path) -> None:
     assert symbols.found(kernel, tmp_path) is not None
-    assert symbols.found(replace(kernel, signature="other"), tmp_path) is None
+    kernel.image.with_name("symbols").write_text(f"{HEX[::-1]} other\n")
+    assert symbols.found(kernel, tmp_path) is None
+    kernel.image.with_name("symbols").write_text("../../etc x\n")
+    assert symbols.found(kernel, tmp_path) is None
+
+
+def test_debug_info_changes_no_code_and_a_changed_line_does(tmp_path: Path) -> None:
+    """Not even where the build id, which hashes the debug info, is itself loaded."""
+    source = tmp_path / "x.c"
+    text = (
+        'const char id[] __attribute__((section(".rodata"))) = '
+        '"\\x04\\0\\0\\0\\x14\\0\\0\\0\\x03\\0\\0\\0GNU\\0" ID;\n'
+        "int _start(void) { return CODE; }\n"
+    )
+    source.write_text(text)
+    built = {}
+    for name, flags in {
+        "plain": ("-DCODE=1", '-DID="aaaaaaaaaaaaaaaaaaaa"'),
+        "debug": ("-g", "-DCODE=1", '-DID="bbbbbbbbbbbbbbbbbbbb"'),
+        "other": ("-DCODE=2", '-DID="aaaaaaaaaaaaaaaaaaaa"'),
+    }.items():
+        built[name] = tmp_path / name
+        always = ("-O1", "-nostdlib", "-static", "-Wl,--build-id")
+        subprocess.run(["gcc", *always, *flags, "-o", built[name], source], check=True)
+    assert same_code(built["plain"], built["debug"])
+    assert not same_code(built["plain"], built["other"])
 
 
 def test_vmcoreinfo_is_what_the_kernel_would_say(kernel: Kernel, tmp_path: Path) -> None:
