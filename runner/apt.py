@@ -165,21 +165,39 @@ class Apt:
 
     def newest(self, prefix: str) -> dict[str, str]:
         """Every package of that prefix in any suite that can be read, with its newest version."""
-        for suite in (suite for group in suites(prefix) for suite in group):
-            self._add(suite)
-        names = self._run("apt-cache", "pkgnames", prefix).stdout.split()
-        offers = {name: self._offers(name) for name in sorted(names)}
+        names = tuple(suite for group in suites(prefix) for suite in group)
+        self._add_all(names)
+        there = self._run("apt-cache", "pkgnames", prefix).stdout.split()
+        offers = {name: self._offers(name) for name in sorted(there)}
         return {name: found[0].version for name, found in offers.items() if found}
+
+    def _add_all(self, names: tuple[str, ...]) -> None:
+        """Fetch the indexes of several suites at once; one after another where one is missing."""
+        self.progress(f"asking {self.mirror.main} for {len(names)} suites")
+        lines = [line for name in names if (line := self._line(name))]
+        self._write(lines)
+        try:
+            self._run("apt-get", "update")
+            self._lines = lines
+        except CommandFailed:
+            for name in names:
+                self._add(name)
+
+    def _line(self, suite: str) -> str:
+        """Its line in sources.list, empty where this machine has no mirror of it."""
+        uri = self._uri(suite)
+        arch = host.run(("dpkg", "--print-architecture")).stdout.strip()
+        return f"deb [signed-by={KEYRING} arch={arch}] {uri} {suite} main\n" if uri else ""
+
+    def _uri(self, suite: str) -> str | None:
+        return self.mirror.security if suite.endswith("-security") else self.mirror.main
 
     def _add(self, suite: str) -> str:
         """Fetch one more suite's signed index; returns why not, or nothing."""
-        security = suite.endswith("-security")
-        uri = self.mirror.security if security else self.mirror.main
-        if uri is None:
+        line = self._line(suite)
+        if not line:
             return f"no security mirror for {suite}"
-        self.progress(f"asking {uri} for the suite {suite}")
-        arch = host.run(("dpkg", "--print-architecture")).stdout.strip()
-        line = f"deb [signed-by={KEYRING} arch={arch}] {uri} {suite} main\n"
+        self.progress(f"asking {self._uri(suite)} for the suite {suite}")
         self._write([*self._lines, line])
         try:
             self._run("apt-get", "update")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from runner import apt, gitstore, host, kconfig, source, variant
+from runner import apt, debian, gitstore, host, kconfig, source, variant
 from runner.bisect import commits
 from runner.bisect.commits import Commits
 from runner.bisect.line import Line
@@ -102,8 +102,7 @@ def pinned(plan: BisectPlan, cache: Path, progress: Progress) -> BisectPlan:
         good, bad = (_commit_named(end) for end in (plan.good, plan.bad))
         return replace(plan, good=good, bad=bad)
     if plan.good.startswith("debian:") and plan.bad.startswith("debian:") and not plan.releases:
-        listed = tuple(_offered(plan, cache, progress))
-        return replace(plan, releases=listed)
+        return _with_offers(plan, cache, progress)
     return plan
 
 
@@ -112,16 +111,20 @@ def _commit_named(text: str) -> str:
     return f"git:{path}@{gitstore.commit_of(path, ref)}"
 
 
-def _offered(plan: BisectPlan, cache: Path, progress: Progress) -> Iterator[str]:
+def _with_offers(plan: BisectPlan, cache: Path, progress: Progress) -> BisectPlan:
     """The kernel lines on offer from the older end to the newer one, each in its newest version."""
-    ends = {_numbers(end): end for end in (plan.good, plan.bad)}
     with host.locked(cache / "locks/apt.lock", progress):
         there = apt.Apt(cache / "apt", progress).newest(PACKAGE)
     lines = {_numbers(name): f"debian:{name}={version}" for name, version in there.items()}
-    lines |= ends
-    for number in sorted(lines):
-        if min(ends) <= number <= max(ends):
-            yield lines[number]
+    for end in (plan.good, plan.bad):
+        if "=" in end or end.removeprefix("debian:") in debian.PINNED:
+            lines[_numbers(end)] = end
+        elif _numbers(end) not in lines:
+            raise UserError(f"no Debian suite on this machine's mirror has {end}")
+    good, bad = _numbers(plan.good), _numbers(plan.bad)
+    between = (each for each in sorted(lines) if min(good, bad) <= each <= max(good, bad))
+    releases = tuple(lines[each] for each in between)
+    return replace(plan, good=lines[good], bad=lines[bad], releases=releases)
 
 
 def _numbers(name: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.bisect.space import Term
-from runner.bisect.surety import Rate
+from runner.bisect.surety import Rate, Surety
 from runner.bisect.walk import Result, Tally
 
 Title = Callable[[str], str]
@@ -81,11 +81,12 @@ def _runs(tally: Tally) -> str:
 def _confidence(result: Result) -> str:
     """Rounded down, so that 99 % is not said of 98.9."""
     percent = int(result.confidence * 1000) / 10
-    rates = " and ".join(_rate(rate) for rate in dict.fromkeys(result.rates))
-    low = "" if result.confidence >= result.asked else f", less than the {result.asked:.0%} asked"
+    low = "" if result.confidence >= result.asked else f" ({result.asked * 100:g} % were asked)"
+    bound = min(Surety(result.asked).bound(rate) for rate in result.rates)
+    seen = ", ".join(_rate(rate) for rate in result.rates)
     return (
-        f"confidence {percent:g} %{low}: a bad kernel was seen to be bad in {rates} runs, "
-        "and so often the good one ran clean"
+        f"confidence {percent:g} %{low}: bad kernels are bad in at least {int(bound * 100)} % "
+        f"of their runs (seen: {seen}), and the last good one was in none"
     )
 
 
