@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner import variant
 from runner.case import Case
 from runner.comparison import Change, Row, differs
 from runner.errors import EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED, UserError
@@ -19,6 +20,7 @@ from runner.judging import GUEST
 from runner.outcome import BAD, Verdict
 
 _CLAIM = re.compile(r"^Caught-by: (\S+) (\S+)$", re.MULTILINE)
+PATCH = "*.patch"
 _KILLS = (Change.REGRESSED, Change.NEW_SPLAT)
 _TELLS = (Change.FIXED, Change.IMPROVED, Change.WORSENED, Change.NEW_SKIP, Change.LOST)
 
@@ -181,25 +183,38 @@ def load_bug(path: Path) -> Bug:
     return Bug(path.stem, path, claims)
 
 
-def load_bugs(folder: Path, names: Sequence[str] = ()) -> tuple[Bug, ...]:
-    """The known-bad patches of a folder, or those named: each a stem in it or a path."""
+def shelves(folder: Path, version: str = "") -> tuple[Path, ...]:
+    """Where the known-bad patches for a kernel of this version lie; without one, all of them.
+
+    Folders in `folder` that are named after kernels, 6.12 or 6.12-7.2, hold those for these; what
+    lies in `folder` itself is for all others.
+    """
+    ranges = variant.ranges(folder)
+    if not version:
+        return (folder, *ranges)
+    return tuple(each for each in ranges if variant.holds(each.name, version)) or (folder,)
+
+
+def load_bugs(folder: Path, names: Sequence[str] = (), version: str = "") -> tuple[Bug, ...]:
+    """The known-bad patches for a version, or those named: each a stem among them or a path."""
+    known = tuple(path for shelf in shelves(folder, version) for path in sorted(shelf.glob(PATCH)))
+    if not known:
+        raise UserError(f"there is no {PATCH} in {folder}")
     if not names:
-        paths = sorted(folder.glob("*.patch"))
-        if not paths:
-            raise UserError(f"there is no *.patch in {folder}")
-        return tuple(load_bug(path) for path in paths)
-    return tuple(load_bug(path) for name in names for path in _named(folder, name))
+        return tuple(load_bug(path) for path in known)
+    return tuple(load_bug(path) for name in names for path in _named(known, name))
 
 
-def _named(folder: Path, name: str) -> tuple[Path, ...]:
-    given, known = Path(name).expanduser(), folder / f"{name.removesuffix('.patch')}.patch"
-    if "/" not in name and known.is_file():
-        return (known,)
+def _named(known: tuple[Path, ...], name: str) -> tuple[Path, ...]:
+    given, stem = Path(name).expanduser(), name.removesuffix(".patch")
+    found = tuple(path for path in known if path.stem == stem)
+    if found:
+        return found[:1]
     if given.is_dir():
-        return tuple(sorted(given.glob("*.patch")))
+        return tuple(sorted(given.glob(PATCH)))
     if given.is_file():
         return (given,)
-    there = ", ".join(path.stem for path in sorted(folder.glob("*.patch")))
+    there = ", ".join(path.stem for path in known)
     raise UserError(f"there is no known-bad patch {name!r}; there are {there}")
 
 

@@ -40,8 +40,8 @@ KNOWN_BAD = experiment.ROOT / "patches/known-bad"
 class ProofPlan:
     """`plan` says how to run; its patch does not count, its `repeats` are the base's.
 
-    No `bugs` means all of patches/known-bad. Each runs the cases that it names, with the plan's
-    `full` every case.
+    No `bugs` means all of patches/known-bad for the source's version. Each runs the cases that it
+    names, with the plan's `full` every case.
     """
 
     plan: Plan
@@ -80,10 +80,10 @@ class _Turn:
 def prove(asked: ProofPlan, progress: Progress) -> KillTable:
     """Run whatever has not run yet; the evidence stays in the plan's folder."""
     plan, cache = replace(asked.plan, patch="none"), host.cache_dir()
-    bugs = load_bugs(KNOWN_BAD, asked.bugs)
     if not (plan.kselftests or plan.commands) or plan.cases:
-        check_claims(bugs, case.load(experiment.CASES))
+        check_claims(load_bugs(KNOWN_BAD, asked.bugs), case.load(experiment.CASES))
     bench = _bench(plan, cache, progress)
+    bugs = load_bugs(KNOWN_BAD, asked.bugs, bench.arms.fetched.version)
     needed = {bug.name: tuple(_cases_for(bug, bench)) for bug in bugs}
     if not any(needed.values()):
         raise UserError("none of these bugs names one of these cases; --full runs every case")

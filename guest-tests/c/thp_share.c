@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "guest.h"
+#include "mthp.h"
 
 #define TRIES 8
 #define SALT 0x73
@@ -24,15 +24,17 @@ static void *page_in(void *addr, size_t index)
 	return (char *)addr + index * PAGE_SIZE;
 }
 
-/* Filled, and each of the pages is a part of a huge page that is mapped whole. */
-static void *map_filled(size_t huge_pages, uint64_t *pfn)
+static void *filled(void *addr, size_t pages, uint64_t *pfn)
 {
-	size_t pages = huge_pages * thp_pages();
-	void *addr = map_thp(huge_pages);
-
 	fill(addr, pages, SALT);
 	pfns_read(addr, pages, pfn);
 	return addr;
+}
+
+/* Filled, and each of the pages is a part of a huge page that is mapped whole. */
+static void *map_filled(size_t huge_pages, uint64_t *pfn)
+{
+	return filled(map_thp(huge_pages), huge_pages * thp_pages(), pfn);
 }
 
 static uint64_t *pfn_array(size_t pages)
@@ -99,15 +101,17 @@ struct score {
 	size_t huge, swapped, looked, leaks, wrong;
 };
 
-static void leak_once(struct score *s, int try, bool swap)
+/* @pages are those of a huge page, of the largest size or of 64 KiB. */
+static void leak_once(struct score *s, int try, size_t pages, bool swap)
 {
 	/* the head and other parts in turn: they do not always go the same way */
-	size_t pages = thp_pages(), part = (size_t)(try % 2) * try * 37 % pages;
+	size_t part = (size_t)(try % 2) * try * 37 % pages;
+	void *addr = pages == MTHP_PAGES ? map_mthp(1) : map_thp(1);
 	uint64_t *pfn = pfn_array(pages);
 	struct holder h = { .pages = pages, .seen = map_shared(PAGE_SIZE) };
 	pid_t child;
 
-	h.area = map_filled(1, pfn);
+	h.area = filled(addr, pages, pfn);
 	h.held = page_in(h.area, part);
 	s->huge += count_flagged(pfn, pages, flag_thp) == pages;
 	if (swap) {
@@ -126,40 +130,55 @@ static void leak_once(struct score *s, int try, bool swap)
 	free(pfn);
 }
 
-static void leak(bool swap)
+static struct score leak_tries(size_t pages, bool swap)
 {
-	long long pmds = vmstat("thp_split_pmd"), split = vmstat("thp_split_page");
 	struct score s = { 0 };
 
 	plan(2);
+	if (!pages)
+		skip_all("this kernel has no transparent huge pages");
 	if (swap && swap_is("none"))
 		skip_all("needs swap");
 	for (int i = 0; i < TRIES; i++)
-		leak_once(&s, i, swap);
+		leak_once(&s, i, pages, swap);
 	proof_count("thp_mapped", s.huge, TRIES, "secrets were in a huge page");
 	if (swap)
 		proof_count("swapped_out", s.swapped, TRIES, "huge pages swapped");
 	proof_count("child_read", s.looked, TRIES,
 		    "children looked at the page they hold");
-	if (swap)
-		measure("page_splits", vmstat("thp_split_page") - split, "splits");
-	else
-		measure("pmd_splits", vmstat("thp_split_pmd") - pmds, "splits");
+	return s;
+}
+
+static void leak_judge(struct score s, size_t pages)
+{
 	tries("no_leak", TRIES, (int)s.leaks);
 	verdict("no_leak", !s.leaks,
 		"the parent's later write reached the child in %zu of %d tries",
 		s.leaks, TRIES);
-	verdict_data(s.wrong, TRIES * thp_pages());
+	verdict_data(s.wrong, TRIES * pages);
 }
 
 static void leak_thp(void)
 {
-	leak(false);
+	long long splits = vmstat("thp_split_pmd");
+	struct score s = leak_tries(thp_pages(), false);
+
+	measure("pmd_splits", vmstat("thp_split_pmd") - splits, "splits");
+	leak_judge(s, thp_pages());
 }
 
 static void leak_thp_swap(void)
 {
-	leak(true);
+	long long splits = vmstat("thp_split_page");
+	struct score s = leak_tries(thp_pages(), true);
+
+	measure("page_splits", vmstat("thp_split_page") - splits, "splits");
+	leak_judge(s, thp_pages());
+}
+
+static void leak_mthp_swap(void)
+{
+	leak_judge(leak_tries(MTHP_PAGES, true), MTHP_PAGES);
 }
 
 /* ---- a child that is gone ------------------------------------------------ */
@@ -275,6 +294,8 @@ static const struct guest_case cases[] = {
 	{ "leak_thp", leak_thp },
 	/* the same for a part of a huge page that swap, or its cache, gives back */
 	{ "leak_thp_swap", leak_thp_swap },
+	/* the same for one of 64 KiB, which swap gives back as a whole or in parts */
+	{ "leak_mthp_swap", leak_mthp_swap },
 	/* a huge page that is nobody else's any more is split or copied, or was never its own */
 	{ "child_exit", child_exit },
 	/* references to a huge page are counted at its head, not at the part written */

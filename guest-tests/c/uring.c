@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "guest.h"
+#include "mthp.h"
 
 #define PAGES 8
 #define SALT 0x19
@@ -161,9 +161,9 @@ static void page_out_with_control(char *set)
 	drain_all();
 }
 
-static void uring_pin(void)
+static void pin_and_fork(char *set)
 {
-	struct heir h = { .set = map_pages(PAGES), .go = gate_make() };
+	struct heir h = { .set = set, .go = gate_make() };
 	uint64_t pfns[PAGES];
 	struct ring r;
 	size_t kept;
@@ -185,6 +185,21 @@ static void uring_pin(void)
 		kept, PAGES);
 	verdict("child_intact", looked != 1, "the child's pages as they were at the fork");
 	judge(&r, h.set, PAGES);
+}
+
+static void uring_pin(void)
+{
+	pin_and_fork(map_pages(PAGES));
+}
+
+/* One half of a huge page is pinned, and the other goes with it wherever it goes. */
+static void uring_pin_mthp(void)
+{
+	char *set = map_mthp(1);
+
+	fill(set, MTHP_PAGES, SALT);
+	proof("mthp_mapped", count_whole(set, 1), "it is a huge page of 64 KiB");
+	pin_and_fork(set);
 }
 
 /* ---- read-only for a while ------------------------------------------------- */
@@ -225,6 +240,8 @@ static void uring_ro_map_thp(void)
 static const struct guest_case cases[] = {
 	/* a pinned page that reclaim unmaps or fork shares, and a write then copies */
 	{ "pin", uring_pin },
+	/* the same for a part of a huge page of 64 KiB */
+	{ "pin_mthp", uring_pin_mthp },
 	/* a write-protect fault that copies a pinned page */
 	{ "ro_map", uring_ro_map },
 	/* the same for a huge page */

@@ -310,6 +310,18 @@ uint64_t seed(void)
 
 /* ---- system state -------------------------------------------------------- */
 
+/* Of a knob that offers a choice, "always [madvise] never", what is chosen. */
+static void keep_chosen(struct knob *k)
+{
+	char *from = memchr(k->old, '[', k->len);
+	char *to = memchr(k->old, ']', k->len);
+
+	if (!from || !to || to < from)
+		return;
+	k->len = (size_t)(to - from) - 1;
+	memmove(k->old, from + 1, k->len);
+}
+
 void knob_set(const char *path, const char *value)
 {
 	struct knob *k = &knobs[nr_knobs];
@@ -326,6 +338,7 @@ void knob_set(const char *path, const char *value)
 		broken("more than %d knobs", MAX_KNOBS);
 	snprintf(k->path, sizeof(k->path), "%s", path);
 	k->len = (size_t)got;
+	keep_chosen(k);
 	nr_knobs++;
 	if (!write_file(path, value, strlen(value)))
 		broken("%s does not take %s: %s", path, value, strerror(errno));

@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from runner import host
+from runner.experiment import Plan
+from runner.prove import KNOWN_BAD, ProofPlan, prove
+from runner.tests.conftest import say
 from runner.tests.test_run_vm import changes, run
 
 pytestmark = [
@@ -22,7 +26,7 @@ pytestmark = [
 ]
 
 LINES = ("6.1", "6.12", "7.2")
-# PASS and SKIP, or a finding in every run: docs/kernels.md explains each.
+# PASS and SKIP, or a finding in every run: docs/kernels.md explains each. There is none so far.
 FAILING: dict[str, frozenset[tuple[str, str]]] = {line: frozenset() for line in LINES}
 
 
@@ -79,3 +83,11 @@ def test_a_later_kernel_complains_of_nothing(later: tuple[str, int, dict[str, An
     assert [each["splats"] for row in document["cases"] for each in row["base"]["runs"]] == [
         [] for row in document["cases"] for _ in row["base"]["runs"]
     ]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if (KNOWN_BAD / line).is_dir()])
+def test_the_known_bad_kernels_of_a_line_are_noticed_by_every_case_they_name(line: str) -> None:
+    plan = Plan(host.cache_dir() / "proofs", source=f"debian:linux-source-{line}")
+    table = prove(ProofPlan(plan), say)
+    assert (table.unmet, table.survivors) == ((), ())
+    assert len(table.bugs) == len(list((KNOWN_BAD / line).glob("*.patch")))

@@ -157,6 +157,25 @@ def test_bugs_are_named_by_stem_or_path() -> None:
         load_bugs(KNOWN_BAD, ["no-such-bug"])
 
 
+def test_a_folder_named_after_kernels_holds_the_bugs_for_these(tmp_path: Path) -> None:
+    for name in ("old", "7.2/new", "6.12-7.2/both"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.patch").write_text("Caught-by: cow/wr_hit no_leak\n")
+    found = {
+        version: [bug.name for bug in load_bugs(tmp_path, (), version)]
+        for version in ("5.10.223", "6.12.118", "7.2.13", "")
+    }
+    assert found == {
+        "5.10.223": ["old"],
+        "6.12.118": ["both"],
+        "7.2.13": ["both", "new"],
+        "": ["old", "both", "new"],
+    }
+    assert load_bugs(tmp_path, ["new"])[0].path == tmp_path / "7.2/new.patch"
+    with pytest.raises(UserError, match="no known-bad patch 'new'; there are old"):
+        load_bugs(tmp_path, ["new"], "5.10.223")
+
+
 def test_every_claim_is_of_a_case_and_a_subject_that_exist() -> None:
     check_claims(load_bugs(KNOWN_BAD), case.load(CASES))
 
