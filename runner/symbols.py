@@ -20,7 +20,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from runner import host
-from runner.build import GDB_SCRIPT, TRACE_SCRIPT, Kernel, build, kept
+from runner.build import TRACE_SCRIPT, Kernel, build, kept
 from runner.errors import TwinbootError, UserError
 from runner.experiment import Plan, read_inputs
 from runner.host import How, Progress
@@ -42,10 +42,6 @@ class Symbols:
     """A vmlinux with debug info; the kernel's scripts for gdb and for traces are beside it."""
 
     vmlinux: Path
-
-    @property
-    def gdb_script(self) -> Path:
-        return self.vmlinux.with_name(GDB_SCRIPT)
 
     @property
     def trace_script(self) -> Path:
