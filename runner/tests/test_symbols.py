@@ -23,7 +23,7 @@ from runner.tests.test_recall import HEX, kernel_at
 SCRIPT = """\
 #!/bin/bash
 cat >"$(dirname "$0")/asked"
-sed 's|\\(.*\\)+0x.*|\\1 (mm/memory.c:3356 mm/swap.h:1)|' "$(dirname "$0")/asked"
+sed 's|\\(.*\\)+0x.*|\\1 (mm/memory.c:3356 (discriminator 1) mm/swap.h:1)|' "$(dirname "$0")/asked"
 """
 HOSTILE = 'x"){system("touch${IFS}pwned")}+0x1/0x2'
 TRACE = f"""\
