@@ -372,8 +372,16 @@ def _publish(site: _Site, kernel: Kernel, log: Path, folder: Path) -> None:
             folder / "scripts/gdb",
             ignore=shutil.ignore_patterns("*.in", "Makefile", ".*", "__pycache__"),
         )
+        _repair_constants(folder / "scripts/gdb/linux/constants.py")
     papers = asdict(kernel)
     for name in ("image", "config", "vmlinux", "reused", "notes"):
         del papers[name]
     host.write_atomic(folder / "kernel.json", json.dumps(papers, indent=1) + "\n")
     os.rename(folder, site.kept)
+
+
+def _repair_constants(path: Path) -> None:
+    """5.10's gdb scripts are made with C's suffixes, `1UL`, which Python does not read."""
+    if path.is_file():
+        plain = re.sub(r"\b(0[xX][0-9a-fA-F]+|\d+)[uU]?[lL]+\b", r"\1", path.read_text())
+        host.write_atomic(path, plain)

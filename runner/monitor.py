@@ -97,9 +97,9 @@ class Monitor:
 
     async def _watch(self) -> None:
         """Until QEMU goes: one event that counts, the guest's end."""
-        await self._connect()
         listener = EventListener(names=("SHUTDOWN",))
         self._client.register_listener(listener)
+        await self._connect()
         try:
             async for event in self._events(listener):
                 self._ended.set()

@@ -161,8 +161,9 @@ def debugger_lines(found: symbols.Symbols, wanted: Debuggers, folder: Path) -> s
     """The command lines for another terminal."""
     lines = []
     if wanted.gdb:
-        scripts = ("-ex", f"source {found.gdb_script}") if found.gdb_script.is_file() else ()
-        words = ("gdb", "-q", found.vmlinux, *scripts, "-ex", f"target remote {folder / GDB}")
+        # beside vmlinux are the kernel's own scripts, which gdb loads only where it is told to
+        trust = ("-iex", f"add-auto-load-safe-path {found.vmlinux.parent}")
+        words = ("gdb", "-q", *trust, found.vmlinux, "-ex", f"target remote {folder / GDB}")
         lines.append(f"gdb:  {shlex.join(str(word) for word in words)}")
     if wanted.drgn:
         lines.append(f"drgn: {symbols.drgn_command(folder / DRGN, folder / INFO, found)}")

@@ -20,7 +20,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from runner import host
-from runner.build import GDB_SCRIPT, TRACE_SCRIPT, Kernel, build, kept
+from runner.build import TRACE_SCRIPT, Kernel, build, kept
 from runner.errors import TwinbootError, UserError
 from runner.experiment import Plan, read_inputs
 from runner.host import How, Progress
@@ -34,6 +34,7 @@ ATTACH = Path(__file__).with_name("attach.py")
 
 # Nothing else of a guest's text reaches the kernel's script, which gives what it reads to awk
 _FRAME = re.compile(r"\b([A-Za-z_][A-Za-z0-9_.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?![\w/])")
+_BLOCK = re.compile(r" \(discriminator \d+\)")
 _LINES = re.compile(r"\(([\w./-]+:\d+(?: [\w./-]+:\d+)*)\)")
 
 
@@ -42,10 +43,6 @@ class Symbols:
     """A vmlinux with debug info; the kernel's scripts for gdb and for traces are beside it."""
 
     vmlinux: Path
-
-    @property
-    def gdb_script(self) -> Path:
-        return self.vmlinux.with_name(GDB_SCRIPT)
 
     @property
     def trace_script(self) -> Path:
@@ -118,7 +115,7 @@ def _lines(frames: tuple[str, ...], symbols: Symbols) -> Iterator[str]:
         said = []
     answers: Iterable[str] = said if len(said) == len(frames) else [""] * len(frames)
     for answer in answers:
-        place = _LINES.search(answer)
+        place = _LINES.search(_BLOCK.sub("", answer))
         yield f" ({place[1]})" if place else ""
 
 

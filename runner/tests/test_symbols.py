@@ -23,7 +23,7 @@ from runner.tests.test_recall import HEX, kernel_at
 SCRIPT = """\
 #!/bin/bash
 cat >"$(dirname "$0")/asked"
-sed 's|\\(.*\\)+0x.*|\\1 (mm/memory.c:3356 mm/swap.h:1)|' "$(dirname "$0")/asked"
+sed 's|\\(.*\\)+0x.*|\\1 (mm/memory.c:3356 (discriminator 1) mm/swap.h:1)|' "$(dirname "$0")/asked"
 """
 HOSTILE = 'x"){system("touch${IFS}pwned")}+0x1/0x2'
 TRACE = f"""\
@@ -121,7 +121,8 @@ def test_vmcoreinfo_is_what_the_kernel_would_say(kernel: Kernel, tmp_path: Path)
 def test_debuggers_get_their_command_lines(tmp_path: Path) -> None:
     found = Symbols(tmp_path / "my kernel/vmlinux")
     both = debugger_lines(found, Debuggers(gdb=True, drgn=True), tmp_path)
-    assert f"gdb -q '{found.vmlinux}' -ex 'target remote {tmp_path / GDB}'" in both
+    assert f"'{found.vmlinux}' -ex 'target remote {tmp_path / GDB}'" in both
+    assert f"-iex 'add-auto-load-safe-path {found.vmlinux.parent}'" in both
     assert f"attach.py {tmp_path / DRGN} {tmp_path}/vmcoreinfo '{found.vmlinux}'" in both
     assert debugger_lines(found, Debuggers(), tmp_path) == ""
 

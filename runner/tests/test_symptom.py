@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.outcome import Outcome
@@ -48,6 +48,7 @@ def test_a_count_is_told_with_its_exact_interval(tally: Tally, words: str) -> No
     assert str(tally) == words
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.data())
 def test_an_interval_holds_the_rate_that_was_seen(runs: int, data: st.DataObject) -> None:
     seen = data.draw(st.integers(0, runs))
