@@ -155,11 +155,11 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
 
 
 def plan_of(folder: Path) -> Plan:
-    """The plan that the run in `folder` began with, to go on with it there."""
+    """The plan that the run in `folder` began with."""
     try:
         plan = _PLAN.validate_json((folder / "plan.json").read_bytes())
     except (OSError, ValidationError) as error:
-        raise UserError(f"{folder} cannot be resumed: no whole plan.json in it") from error
+        raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
     return dataclasses.replace(plan, folder=folder)
 
 

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from runner import accel, evidence, host, rootfs
 from runner.boots import compare_saved
 from runner.build import Kernel, fingerprint, kept
@@ -25,6 +23,7 @@ from runner.experiment import (
     build_arms,
     choose_programs,
     foreign_wanted,
+    plan_of,
     read_inputs,
 )
 from runner.host import Progress
@@ -35,8 +34,6 @@ from runner.rootfs import Rootfs
 from runner.swap import swap_named
 from runner.transcript import ArmLabel, Transcript
 from runner.twins import Arm
-
-_PLAN = TypeAdapter(Plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +61,7 @@ class Former:
 def load(folder: Path) -> Former:
     """Read and judge an earlier run; UserError if the folder is not one."""
     saved = evidence.load_run(folder)
-    try:
-        plan = _PLAN.validate_json((folder / "plan.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
-    return Former(folder, plan, saved, compare_saved(folder))
+    return Former(folder, plan_of(folder), saved, compare_saved(folder))
 
 
 def rows(former: Former, wanted: str | None, swap: str | None) -> tuple[Row, ...]:

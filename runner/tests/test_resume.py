@@ -164,7 +164,7 @@ def test_a_plan_comes_back_from_its_folder_and_takes_its_place_from_there(
 def test_what_is_no_plan_is_refused_with_one_sentence(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "plan.json").write_text(content)
-    with pytest.raises(UserError, match="cannot be resumed"):
+    with pytest.raises(UserError, match="does not say which run it was"):
         plan_of(tmp_path)
 
 
