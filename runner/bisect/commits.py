@@ -89,7 +89,8 @@ class Commits:
 
     def _next(self, said: str) -> Next:
         left = LEFT.search(said)
-        return Next(self.store.git("rev-parse", "BISECT_HEAD"), int(left.group(1)) if left else 1)
+        found = self.store.git("rev-parse", "BISECT_HEAD")
+        return Next(found, int(left.group(1)) + 1 if left else 1)
 
     def _suspects(self, said: str, olds: list[str], new: str) -> Iterator[str]:
         """The list that git prints, in the order of history."""
