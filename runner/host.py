@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -250,19 +251,46 @@ def locked(path: Path, progress: Progress | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def slot(folder: Path, count: int, give_up: Callable[[], bool]) -> Iterator[bool]:
-    """Hold one of `count` slots that all processes of this user share, waiting for it.
+    """Hold one of `count` slots that all processes of this user share; who asked first is first.
 
     Yields False, without a slot, once `give_up()` is true.
     """
-    make_folder(folder)
-    while (lock := _free_slot(folder, count)) is None and not give_up():
-        time.sleep(SLOT_POLL_S)
+    lock = None
+    with _place_in_line(folder) as place:
+        while not give_up():
+            if _first_in_line(place) and (lock := _free_slot(folder, count)):
+                break
+            time.sleep(SLOT_POLL_S)
     try:
         yield lock is not None
     finally:
         if lock is not None:
             lock.release()
-            time.sleep(2 * SLOT_POLL_S)  # or our own next guest would always be the first
+
+
+@contextlib.contextmanager
+def _place_in_line(folder: Path) -> Iterator[Path]:
+    """A file named after the time, which is locked as long as somebody stands there."""
+    make_folder(folder / "line")
+    place = folder / "line" / f"{time.time_ns():020}-{os.getpid()}-{threading.get_ident()}"
+    with filelock.FileLock(str(place), thread_local=False):
+        try:
+            yield place
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def _first_in_line(place: Path) -> bool:
+    """Whether nobody who lives stands before; places that the dead left are cleared."""
+    for other in sorted(place.parent.iterdir()):
+        if other.name >= place.name:
+            break
+        try:
+            with filelock.FileLock(str(other), timeout=0, thread_local=False):
+                other.unlink(missing_ok=True)
+        except filelock.Timeout:
+            return False
+    return True
 
 
 def _free_slot(folder: Path, count: int) -> filelock.FileLock | None:

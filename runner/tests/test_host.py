@@ -101,6 +101,36 @@ def test_a_long_command_that_takes_too_long_is_ended_with_its_children(tmp_path:
     assert ours_now() <= before
 
 
+def test_who_asked_for_a_slot_first_gets_it_first(tmp_path: Path) -> None:
+    order: list[int] = []
+
+    def wait_for_it(number: int) -> None:
+        with host.slot(tmp_path, 1, lambda: False):
+            order.append(number)
+
+    def standing() -> int:
+        return len(list((tmp_path / "line").iterdir()))
+
+    with host.slot(tmp_path, 1, lambda: False):
+        waiters = [threading.Thread(target=wait_for_it, args=(number,)) for number in range(5)]
+        for number, waiter in enumerate(waiters, 1):
+            waiter.start()
+            while standing() < number:
+                time.sleep(0.01)
+    for waiter in waiters:
+        waiter.join()
+    assert order == [0, 1, 2, 3, 4]
+    assert standing() == 0
+
+
+def test_a_place_that_the_dead_left_holds_nobody_up(tmp_path: Path) -> None:
+    (tmp_path / "line").mkdir()
+    (tmp_path / "line/00000000000000000001-1-1").touch()
+    with host.slot(tmp_path, 1, lambda: False) as granted:
+        assert granted
+    assert list((tmp_path / "line").iterdir()) == []
+
+
 def test_slots_are_shared_and_a_waiter_takes_the_first_that_is_free(tmp_path: Path) -> None:
     def never() -> bool:
         return False
