@@ -130,10 +130,16 @@ def _cells(each: Trialled) -> tuple[str, str, str]:
     killed, told = each.by(Fate.KILLED), each.by(Fate.TOLD_APART)
     left = each.by(Fate.SURVIVED)
     unclear = each.by(Fate.UNDECIDED)
-    rest = _names(left) if not (killed or told) else f"{len(left)} cases" if left else ""
+    rest = _names(left) if not (killed or told) else _count(left)
     if unclear:
         rest = "; ".join(part for part in (rest, f"undecided: {_names(unclear)}") if part)
     return _names(killed), _names(told), rest
+
+
+def _count(cases: tuple[str, ...]) -> str:
+    if not cases:
+        return ""
+    return "1 case" if len(cases) == 1 else f"{len(cases)} cases"
 
 
 def _names(cases: Iterable[str]) -> str:
@@ -146,4 +152,4 @@ def _names(cases: Iterable[str]) -> str:
 
 
 def _md(text: str) -> str:
-    return text.replace("|", "\\|").replace("_", r"\_").replace("\n", " ")
+    return text.replace("|", "\\|").replace("\n", " ")

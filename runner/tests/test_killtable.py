@@ -134,8 +134,8 @@ def test_all_three_layouts_tell_the_same() -> None:
     last = "2 known bugs in Linux 5.10.223: 1 killed, 0 told apart, 1 survived"
     assert last in console.export_text()
     assert last in killreport.markdown(found)
-    assert "| bug | cow/wr\\_hit |  |  |" in killreport.markdown(found)
-    assert "| cow/wr\\_hit | bug |  |" in killreport.markdown(found)
+    assert "| bug | cow/wr_hit |  |  |" in killreport.markdown(found)
+    assert "| cow/wr_hit | bug |  |" in killreport.markdown(found)
     assert "- swap: nullblk; 2 runs of cases with a bug, 2 on base" in killreport.markdown(found)
     assert [bug["cases"] for bug in told["bugs"]] == [
         {REUSE.id: "killed"},
