@@ -50,8 +50,12 @@ def _on_trust(row: Row) -> bool:
 
 
 def _doubtful(row: Row) -> bool:
-    if not all(run.ran for run in (*row.base.runs, *row.patched.runs)):
+    runs = (*row.base.runs, *row.patched.runs)
+    if not all(run.ran for run in runs):
         return False
+    # A deadline that was missed on one kernel alone, be it base, may have been the host's doing
+    if row.findings and any(run.verdict is Verdict.HANG for run in runs):
+        return True
     return any(finding.change in GRAVE or _barely(row, finding) for finding in row.findings)
 
 

@@ -11,7 +11,7 @@ from runner.comparison import Change
 from runner.doubt import rows_in_doubt
 from runner.judging import GUEST
 from runner.outcome import Outcome, Verdict
-from runner.tests.arms import CRASH, FAIL, INFRA, PASS, REUSE, compared, reused, run
+from runner.tests.arms import CRASH, FAIL, HANG, INFRA, PASS, REUSE, compared, reused, run
 
 AGAIN = {"nullblk": (REUSE,)}
 
@@ -27,6 +27,11 @@ def test_a_flaky_row_is_looked_at_again() -> None:
 def test_a_fix_and_an_unchanged_row_are_not() -> None:
     assert rows_in_doubt(compared([run(FAIL), run(FAIL)], [run(), run()])) == {}
     assert rows_in_doubt(compared([run(), run()], [run(), run()])) == {}
+
+
+def test_a_deadline_that_only_base_missed_is_looked_at_again() -> None:
+    assert rows_in_doubt(compared([run(process=HANG)], [run()])) == AGAIN
+    assert rows_in_doubt(compared([run(process=HANG)], [run(process=HANG)])) == {}
 
 
 @pytest.mark.parametrize(
