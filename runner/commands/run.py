@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import sys
 from collections.abc import Iterator
@@ -170,10 +169,7 @@ def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
     except TwinbootError as error:
         print(f"twinboot: {error}", file=sys.stderr)
         raise typer.Exit(exitcode.of_error(error)) from None
-    with contextlib.suppress(typer.Exit):
-        publish(comparison, plan.folder, wanted)
-    excused = excuse(comparison, wanted.known, datetime.now(UTC).date())
-    raise typer.Exit(exitcode.of_result(excused))
+    raise typer.Exit(exitcode.of_result(_deliver(comparison, plan.folder, wanted)))
 
 
 def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:
@@ -277,12 +273,17 @@ def problems(path: Path | None) -> tuple[Problem, ...]:
 
 def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
     """Write and print the result, and end with its exit code."""
+    raise typer.Exit(_deliver(comparison, folder, wanted).overall.exit_code)
+
+
+def _deliver(comparison: Comparison, folder: Path, wanted: Outputs) -> Comparison:
+    """Write and print the result; what it is with the known problems excused."""
     comparison = excuse(comparison, wanted.known, datetime.now(UTC).date())
     command = command_of(folder)
     save_document(comparison, folder / "comparison.json")
     host.write_atomic(folder / "report.md", report.markdown(comparison))
     printed = False
-    for path, text in _texts(comparison, folder, wanted):
+    for path, text in _texts(comparison, folder, command, wanted):
         if path == STDOUT:
             sys.stdout.write(text)
             printed = True
@@ -292,12 +293,13 @@ def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
         report.print_report(comparison, console())
         print(f"evidence: {folder}")
         print(f"again: {command}")
-    raise typer.Exit(comparison.overall.exit_code)
+    return comparison
 
 
-def _texts(comparison: Comparison, folder: Path, wanted: Outputs) -> Iterator[tuple[Path, str]]:
+def _texts(
+    comparison: Comparison, folder: Path, command: str, wanted: Outputs
+) -> Iterator[tuple[Path, str]]:
     """Each result that is wanted, made only then."""
-    command = command_of(folder)
     if wanted.json:
         yield wanted.json, document_text(comparison)
     if wanted.markdown:
