@@ -94,7 +94,7 @@ def _second_look(asked: Boots, saved: Evidence) -> Iterator[Trial]:
     """More runs of the rows in doubt, as often as --confirm says."""
     in_doubt = rows_on_trust if asked.baseline else rows_in_doubt
     last = max((each.boot.repeat for each in saved.transcripts), default=asked.matrix.repeats)
-    for kind, cases in in_doubt(_judged(saved)).items():
+    for kind, cases in in_doubt(judged(saved)).items():
         part = replace(
             asked.matrix,
             swaps=(swap_named(kind),),
@@ -107,10 +107,11 @@ def _second_look(asked: Boots, saved: Evidence) -> Iterator[Trial]:
 
 def compare_saved(folder: Path) -> Comparison:
     """Judge and compare the evidence of a run again, from what is on disk alone."""
-    return _judged(evidence.load_run(folder))
+    return judged(evidence.load_run(folder))
 
 
-def _judged(saved: Evidence) -> Comparison:
+def judged(saved: Evidence) -> Comparison:
+    """What the evidence of a run says, with what a shard's or a baseline's cannot say."""
     compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
     comparison, cut = baseline.distrusted(compared, saved), saved.origin.cut
     if cut is None:

@@ -13,9 +13,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from runner import (
     accel,
@@ -99,6 +98,8 @@ class Plan:
 
 
 _PLAN = TypeAdapter(Plan)
+# Without these a saved plan is not whole; the rest has its defaults in plans of older versions
+ALWAYS_SAID = {"source", "patch", "repeats", "seed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,50 +158,49 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
 def plan_of(folder: Path) -> Plan:
     """The plan that the run in `folder` began with."""
     try:
-        plan = _PLAN.validate_json((folder / "plan.json").read_bytes())
-    except (OSError, ValidationError) as error:
+        raw = (folder / "plan.json").read_bytes()
+        plan = _PLAN.validate_json(raw)
+        if not json.loads(raw).keys() >= ALWAYS_SAID:
+            raise ValueError(raw)
+    except (OSError, ValueError) as error:
         raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
     return dataclasses.replace(plan, folder=folder)
 
 
 def command_of(folder: Path) -> str:
     """The command line that makes the run in `folder` again, from the plan that it began with."""
-    try:
-        words = tuple(_words_of(json.loads((folder / "plan.json").read_bytes())))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
-    return shlex.join(words)
+    return shlex.join(_words_of(plan_of(folder)))
 
 
-def _words_of(plan: dict[str, Any]) -> Iterator[str]:
+def _words_of(plan: Plan) -> Iterator[str]:
     """Source, patch, repeats and seed always, all else where it is not the default."""
-    yield from ("twinboot", "run", "--source", plan["source"], "--patch", plan["patch"])
+    yield from ("twinboot", "run", "--source", plan.source, "--patch", plan.patch)
     several = {
-        "--kconfig": "fragments",
-        "--case": "cases",
-        "--swap": "swaps",
-        "--kselftest": "kselftests",
-        "--command": "commands",
+        "--kconfig": plan.fragments,
+        "--case": plan.cases,
+        "--swap": plan.swaps,
+        "--kselftest": plan.kselftests,
+        "--command": plan.commands,
     }
-    for option, key in several.items():
-        for value in plan.get(key, ()):
+    for option, values in several.items():
+        for value in values:
             yield from (option, value)
-    usual, machine = Plan(Path()), plan.get("machine", {})
-    flags = {"full": plan, "each": plan, "vmcore": machine}
-    yield from (f"--{name}" for name, told in flags.items() if told.get(name))
-    yield from ("--repeats", str(plan["repeats"]), "--seed", str(plan["seed"]))
-    once = (
-        ("--cc", plan.get("compiler"), usual.compiler),
-        ("--confirm", plan.get("confirm"), usual.confirm),
-        ("--accel", plan.get("accelerator"), usual.accelerator),
-        ("--cpus", machine.get("cpus"), usual.machine.cpus),
-        ("--memory", machine.get("memory_mib"), usual.machine.memory_mib),
-        ("--shard", plan.get("shard"), usual.shard),
-        ("--baseline", plan.get("baseline"), usual.baseline),
-        ("--upto", plan.get("upto"), usual.upto),
+    flags = {"--full": plan.full, "--each": plan.each, "--vmcore": plan.machine.vmcore}
+    yield from (option for option, wanted in flags.items() if wanted)
+    yield from ("--repeats", str(plan.repeats), "--seed", str(plan.seed))
+    usual = Plan(Path())
+    once: tuple[tuple[str, object, object], ...] = (
+        ("--cc", plan.compiler, usual.compiler),
+        ("--confirm", plan.confirm, usual.confirm),
+        ("--accel", plan.accelerator, usual.accelerator),
+        ("--cpus", plan.machine.cpus, usual.machine.cpus),
+        ("--memory", plan.machine.memory_mib, usual.machine.memory_mib),
+        ("--shard", plan.shard, usual.shard),
+        ("--baseline", plan.baseline, usual.baseline),
+        ("--upto", plan.upto, usual.upto),
     )
     for option, value, default in once:
-        if value not in (None, default):
+        if value != default:
             yield from (option, str(value))
 
 

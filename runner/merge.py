@@ -7,16 +7,15 @@ undecided (shard.py).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from runner import evidence, host
+from runner import evidence
 from runner.errors import UserError
 from runner.evidence import Evidence, Origin
+from runner.experiment import Plan, begin_folder, plan_of
 from runner.shard import Cut
 from runner.twins import Twins, differing
 
@@ -29,7 +28,7 @@ class Part:
     """One shard's folder and what is in it."""
 
     folder: Path
-    plan: dict[str, Any]
+    plan: Plan
     saved: Evidence
     cut: Cut
 
@@ -47,10 +46,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     for one, other in pairwise(parts):
         if one.cut.mine == other.cut.mine:
             raise UserError(f"{one.folder} and {other.folder} are both {one.cut.name}")
-    if (out / "plan.json").exists():
-        raise UserError(f"{out} holds a run already; choose another --out")
-    plan = parts[0].plan | {"folder": str(out), "shard": ""}
-    host.write_atomic(out / "plan.json", json.dumps(plan, indent=1) + "\n")
+    begin_folder(replace(parts[0].plan, folder=out, shard=""))
     for part in parts:
         for each in part.saved.transcripts:
             boot = replace(each.boot, shard=part.cut.mine)
@@ -59,13 +55,9 @@ def merge(folders: Sequence[Path], out: Path) -> None:
 
 
 def _read(folder: Path) -> Part:
-    saved = evidence.load_run(folder)
-    try:
-        plan = json.loads((folder / "plan.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
+    saved, plan = evidence.load_run(folder), plan_of(folder)
     cut = saved.origin.cut
-    if cut is None or not cut.mine or not isinstance(plan, dict):
+    if cut is None or not cut.mine:
         raise UserError(f"{folder} is no shard of a run; only what --shard made can be merged")
     ran = {(name, each.boot.swap) for each in saved.transcripts for name in each.boot.planned}
     if stray := ran - {*cut.rows}:
@@ -82,8 +74,8 @@ def _refuse_other(one: Part, other: Part) -> None:
         unlike.append("the cases")
     elif one.cut.shards != other.cut.shards:
         unlike.append("how the run is cut")
-    for key in sorted({*one.plan, *other.plan} - {*_ANYWHERE}):
-        if not unlike and one.plan.get(key) != other.plan.get(key):
+    for key in sorted({each.name for each in fields(Plan)} - {*_ANYWHERE}):
+        if not unlike and getattr(one.plan, key) != getattr(other.plan, key):
             unlike.append(f"the plan ({key})")
     if unlike:
         raise UserError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner import accel, evidence, host, rootfs
-from runner.boots import compare_saved
+from runner.boots import judged
 from runner.build import Kernel, fingerprint, kept
 from runner.comparison import Comparison, Row
 from runner.errors import TwinbootError, UserError
@@ -28,6 +28,7 @@ from runner.experiment import (
 )
 from runner.host import Progress
 from runner.judging import GUEST
+from runner.matrix import ARMS
 from runner.patchset import Patch
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
@@ -61,7 +62,7 @@ class Former:
 def load(folder: Path) -> Former:
     """Read and judge an earlier run; UserError if the folder is not one."""
     saved = evidence.load_run(folder)
-    return Former(folder, plan_of(folder), saved, compare_saved(folder))
+    return Former(folder, plan_of(folder), saved, judged(saved))
 
 
 def rows(former: Former, wanted: str | None, swap: str | None) -> tuple[Row, ...]:
@@ -93,7 +94,7 @@ def kernels(former: Former, cache: Path, progress: Progress) -> Mapping[ArmLabel
     """Both kernels: kept ones by fingerprint, else built again and their code the same."""
     found: dict[ArmLabel, Kernel] = {}
     built: Arms | None = None
-    for label in _LABELS:
+    for label in ARMS:
         arm = former.arm(label)
         kernel = kept(cache, arm.fingerprint)
         if kernel is None:
@@ -108,9 +109,6 @@ def kernels(former: Former, cache: Path, progress: Progress) -> Mapping[ArmLabel
             )
         found[label] = kernel
     return found
-
-
-_LABELS: tuple[ArmLabel, ArmLabel] = ("base", "patched")
 
 
 def patches(former: Former, cache: Path, progress: Progress) -> tuple[Patch, ...]:
