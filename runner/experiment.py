@@ -199,9 +199,9 @@ def _words_of(plan: Plan) -> Iterator[str]:
         ("--baseline", plan.baseline, usual.baseline),
         ("--upto", plan.upto, usual.upto),
     )
-    for option, value, default in once:
-        if value != default:
-            yield from (option, str(value))
+    for option, said, default in once:
+        if said != default:
+            yield from (option, str(said))
 
 
 def chosen_cases(plan: Plan) -> tuple[Case, ...]:

@@ -6,11 +6,11 @@ It runs nothing and compares no kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import comb
 from statistics import median
 
+from runner.binomial import lower_bound, upper_bound
 from runner.comparison import CONFIDENCE, Finding, Row, Subject
 from runner.outcome import BAD, UNJUDGED, Checked, Outcome, Verdict
 
@@ -46,12 +46,9 @@ class Tally:
         if self.runs == 0:
             return 0.0, 1.0
         doubt = 1 - CONFIDENCE
-        if self.shown in (0, self.runs):
-            rest = doubt ** (1 / self.runs)
-            return (0.0, 1 - rest) if self.shown == 0 else (rest, 1.0)
-        low = _rate(lambda p: 1 - _below(self.shown, self.runs, p), doubt / 2)
-        high = _rate(lambda p: -_below(self.shown + 1, self.runs, p), -doubt / 2)
-        return low, high
+        share = doubt if self.shown in (0, self.runs) else doubt / 2
+        told = self.shown, self.runs, share
+        return lower_bound(*told), upper_bound(*told)
 
     def __str__(self) -> str:
         """For example `3 of 10 (6.7 % to 65 %)`, `none of 10 (at most 26 %)`."""
@@ -124,20 +121,6 @@ def tally(symptom: Symptom, runs: Iterable[Outcome]) -> Tally:
     """Count the runs that show a symptom, those that do not, and those that say nothing."""
     seen = [shown(symptom, run) for run in runs]
     return Tally(seen.count(True), len(seen) - seen.count(None), seen.count(None))
-
-
-def _below(count: int, runs: int, rate: float) -> float:
-    """The probability of fewer than `count` in so many runs."""
-    return sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(count))
-
-
-def _rate(rising: Callable[[float], float], wanted: float) -> float:
-    """The rate at which a function that rises with it reaches a value, by halving."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < wanted else (low, middle)
-    return low
 
 
 def _percent(rate: float) -> str:

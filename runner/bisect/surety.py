@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from runner.binomial import lower_bound
+
 # A step that goes wrong is found out at the end and costs some steps, so steps may be quick.
 STEP_RISK = 0.1
 
@@ -22,23 +24,6 @@ class Rate:
 
     shown: int
     runs: int
-
-
-def lower_bound(rate: Rate, risk: float) -> float:
-    """The p at which `shown` or more of the runs happen with probability `risk`."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _at_least(rate, middle) > risk else (middle, high)
-    return low
-
-
-def _at_least(rate: Rate, p: float) -> float:
-    """The probability of `shown` or more of the runs."""
-    few = range(rate.shown)
-    return 1 - sum(
-        math.comb(rate.runs, each) * p**each * (1 - p) ** (rate.runs - each) for each in few
-    )
 
 
 def step_runs(rate: Rate) -> int:
@@ -62,7 +47,7 @@ class Surety:
         return (1 - self.confidence) / 2
 
     def bound(self, rate: Rate) -> float:
-        return lower_bound(rate, self._risk / 2)
+        return lower_bound(rate.shown, rate.runs, self._risk / 2)
 
     def good_runs(self, rates: tuple[Rate, ...], tested: int) -> int:
         """Clean runs of the last good kernel, when so many kernels were tested."""

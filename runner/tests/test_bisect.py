@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.binomial import lower_bound
 from runner.bisect.line import Line
 from runner.bisect.space import Found, Next, Term
 from runner.bisect.subsets import Subsets, items_of, name_of
-from runner.bisect.surety import Rate, Surety, lower_bound, step_runs
+from runner.bisect.surety import Rate, Surety, step_runs
 from runner.bisect.walk import Asked, Result, walk
 from runner.errors import UserError
 from runner.tests.benches import FakeBench
@@ -217,7 +218,7 @@ def test_the_lower_bound_is_that_of_clopper_and_pearson(
     shown: int, runs: int, bound: float
 ) -> None:
     """Against tables for one-sided 95 %."""
-    assert lower_bound(Rate(shown, runs), 0.05) == pytest.approx(bound, abs=2e-4)
+    assert lower_bound(shown, runs, 0.05) == pytest.approx(bound, abs=2e-4)
 
 
 def test_the_clean_runs_asked_for_reach_the_confidence() -> None:
