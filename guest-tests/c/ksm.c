@@ -4,12 +4,18 @@
  * keep what they have; also when the page went to swap in between, and when
  * the writer was the last one and somebody new joins later.
  */
+#define _GNU_SOURCE
+#include "guest.h"
+
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "guest.h"
 
 #define KSM "/sys/kernel/mm/ksm/"
 #define PAGES 64
@@ -280,6 +286,159 @@ static void ksm_merge_cached(void)
 		"%zu of %d pages are not what went to swap", n, 2 * PAGES);
 }
 
+/*
+ * The other one of a merged page: a program of its own, for a fork would make
+ * relatives of both. In step with its starter over standard input and output.
+ */
+#define SHARER "sharer"
+
+static bool in_step(void)
+{
+	char byte = 0;
+
+	return write(STDOUT_FILENO, &byte, 1) == 1 && read(STDIN_FILENO, &byte, 1) == 1;
+}
+
+/* Exits with the number of pages that changed in its pipe, or with 255. */
+static int sharer(void)
+{
+	unsigned char *area = map_mergeable(FIRST_MARK);
+	struct iovec iov = { area, PAGES * PAGE_SIZE };
+	static char seen[PAGE_SIZE];
+	int fd[2], changed = 0;
+
+	if (!in_step() || pipe(fd))
+		return 255;
+	if (fcntl(fd[1], F_SETPIPE_SZ, PAGES * PAGE_SIZE) < 0 ||
+	    vmsplice(fd[1], &iov, 1, 0) != (ssize_t)iov.iov_len)
+		return 255;
+	if (!in_step())
+		return 255;
+	unmap_pages(area, PAGES);
+	if (!in_step())
+		return 255;
+	for (size_t i = 0; i < PAGES; i++) {
+		if (read(fd[0], seen, PAGE_SIZE) != (ssize_t)PAGE_SIZE)
+			return 255;
+		changed += !page_is_marked(seen, i, 'K', FIRST_MARK);
+	}
+	return changed;
+}
+
+struct partner {
+	pid_t pid;
+	int to, from;
+};
+
+/* posix_spawn() shares memory with us until it execs: no fork happens. */
+static struct partner start_sharer(void)
+{
+	char *const argv[] = { "ksm", SHARER, NULL };
+	posix_spawn_file_actions_t act;
+	int in[2], out[2];
+	struct partner p;
+
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+		broken("no pipe");
+	posix_spawn_file_actions_init(&act);
+	posix_spawn_file_actions_adddup2(&act, in[0], STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&act, out[1], STDOUT_FILENO);
+	if (posix_spawn(&p.pid, "/proc/self/exe", &act, NULL, argv, environ))
+		broken("the sharer does not start");
+	posix_spawn_file_actions_destroy(&act);
+	close(in[0]);
+	close(out[1]);
+	p.to = in[1];
+	p.from = out[0];
+	return p;
+}
+
+/* Wait until it has come to its next step; it waits there for let_go(). */
+static void wait_step(const struct partner *p)
+{
+	char byte;
+
+	if (read(p->from, &byte, 1) != 1)
+		broken("the sharer is gone");
+}
+
+static void let_go(const struct partner *p)
+{
+	if (write(p->to, "", 1) != 1)
+		broken("the sharer is gone");
+}
+
+static size_t count_mapcount(const uint64_t *pfns, uint64_t maps)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < PAGES; i++)
+		n += page_count(pfns[i]) == maps;
+	return n;
+}
+
+static void wait_shared_with(const unsigned char *area, uint64_t *pfns)
+{
+	size_t shared = 0;
+
+	for (int ms = 0; ms < MERGE_MS && shared < PAGES; ms += 20) {
+		sleep_ms(20);
+		pfns_read(area, PAGES, pfns);
+		shared = count_flagged(pfns, PAGES, flag_ksm);
+		if (shared == PAGES)
+			shared = count_mapcount(pfns, 2);
+	}
+	proof_count("merged", shared, PAGES, "KSM pages have two mappings");
+}
+
+/*
+ * The sharer keeps merged pages in a pipe and unmaps them; they are in the swap
+ * cache and nobody's by map and swap counts but the writer's.
+ */
+static void ksm_leak_swap(void)
+{
+	static uint64_t pfns[PAGES];
+	unsigned char *area;
+	int changed, status;
+	struct partner p;
+	size_t n;
+
+	plan(2);
+	if (swap_is("none"))
+		skip_all("needs swap");
+	in_memcg(NULL, NULL);
+	knob_set("/proc/sys/vm/page-cluster", "0");
+	area = map_mergeable(FIRST_MARK);
+	p = start_sharer();
+	wait_step(&p);
+	ksm_start();
+	wait_shared_with(area, pfns);
+	knob_set(KSM "run", "0");
+	let_go(&p);
+	wait_step(&p);
+	for (int round = 0; round < 8 && count_swapped(area, PAGES) < PAGES; round++)
+		memcg_reclaim();
+	proof_count("swapped_out", count_swapped(area, PAGES), PAGES, "pages swapped (pagemap)");
+	if (!wait_written(pfns, PAGES, 10000 + (int)swap_delay_ms()))
+		broken("pages are under writeback after 10 s");
+	let_go(&p);
+	wait_step(&p);
+	drain_all();
+	n = count_flagged(pfns, PAGES, flag_swapcache);
+	proof_count("kept_by_pipe", n, PAGES, "merged pages unmapped and in the swap cache");
+	mark(area, PAGES, MARK);
+	measure("written_in_place", (long long)count_same_pfn(area, PAGES, pfns), "pages");
+	let_go(&p);
+	if (waitpid(p.pid, &status, 0) != p.pid)
+		broken("the sharer cannot be waited for");
+	changed = WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+	proof("sharer_read", changed <= PAGES, "the sharer ended with status %#x", status);
+	tries("no_leak", PAGES, changed);
+	verdict("no_leak", !changed, "%d of %d pages changed in the sharer's pipe",
+		changed, PAGES);
+	verdict_data(check_marked(area, PAGES, 'K', MARK), PAGES);
+}
+
 static const struct guest_case cases[] = {
 	/* a KSM page with one mapping left is written in place */
 	{ "ksm_wr", ksm_wr },
@@ -289,10 +448,14 @@ static const struct guest_case cases[] = {
 	{ "ksm_unmerge_swapin", ksm_unmerge_swapin },
 	/* a page merged in the swap cache is taken for a copy of its slot */
 	{ "ksm_merge_cached", ksm_merge_cached },
+	/* a KSM page in the swap cache is written in place while a pipe holds it */
+	{ "ksm_leak_swap", ksm_leak_swap },
 	{ NULL, NULL }
 };
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], SHARER))
+		return sharer();
 	return guest_main(argc, argv, cases);
 }
