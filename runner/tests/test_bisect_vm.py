@@ -94,6 +94,13 @@ def test_the_same_killed_in_the_middle_gives_the_same(history: Path, tmp_path: P
     assert found.endswith(f"v{histories.CULPRIT}: the known-bad change")
 
 
+def test_a_bug_that_shows_in_three_boots_of_ten_is_found(tmp_path: Path) -> None:
+    top = histories.write_short(tmp_path / "linux")
+    ends = f"git:{top}@v0", f"git:{top}@v{histories.SHORT}"
+    found = answer(plan_of(*ends, "cow/wr_sync", "zram"), tmp_path / "state")
+    assert found.endswith(f"v{histories.RARE}: the bug in 3 boots of 10")
+
+
 def test_the_release_that_ended_the_leak_through_swap_is_named(tmp_path: Path) -> None:
     plan = plan_of(RELEASES[-1], RELEASES[0], "gup/leak_swap_fork", "zram", releases=RELEASES)
     assert answer(plan, tmp_path / "state") == f"first good release: {RELEASES[1]}"
