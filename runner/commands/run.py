@@ -58,7 +58,7 @@ from runner.mailreply import mail_reply
 from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
-from runner.steps import excused, worst
+from runner.steps import Step, excused, worst
 
 
 @guarded
@@ -156,7 +156,7 @@ def run(
     if bisect_exit:
         _tell_git_bisect(plan, wanted, quiet)
     if each:
-        _publish_each(plan, wanted.known, quiet)
+        raise typer.Exit(worst(_walk(plan, wanted.known, quiet)).exit_code)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
     publish(comparison, plan.folder, wanted)
@@ -164,6 +164,9 @@ def run(
 
 def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
     try:
+        if plan.each:
+            steps = _walk(plan, wanted.known, quiet)
+            raise typer.Exit(exitcode.of_series(step.comparison for step in steps))
         with Teller(quiet) as tell:
             comparison = run_experiment(plan, tell)
     except TwinbootError as error:
@@ -179,18 +182,19 @@ def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> No
         came_from = ctx.get_parameter_source(name)
         given = came_from is not None and came_from.name == "COMMANDLINE"
         if given and name not in anew:
-            raise UserError(f"--resume takes its plan from {folder}; leave --{name} out")
+            option = name.replace("_", "-")
+            raise UserError(f"--resume takes its plan from {folder}; leave --{option} out")
     plan = plan_of(folder.absolute())
     if plan.each:
-        _publish_each(plan, wanted.known, quiet, resumed=True)
+        raise typer.Exit(worst(_walk(plan, wanted.known, quiet, resumed=True)).exit_code)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell, resumed=True)
     publish(comparison, plan.folder, wanted)
 
 
-def _publish_each(
+def _walk(
     plan: Plan, known: tuple[Problem, ...], quiet: bool, resumed: bool = False
-) -> NoReturn:
+) -> tuple[Step, ...]:
     """Every prefix of the series: a folder for each, and which patch brought what."""
     with Teller(quiet) as tell:
         steps = series.run_each(plan, tell, resumed)
@@ -205,7 +209,7 @@ def _publish_each(
     stepreport.print_steps(steps, console())
     print(f"evidence: {plan.folder}")
     print(f"again: {command_of(plan.folder)}")
-    raise typer.Exit(worst(steps).exit_code)
+    return steps
 
 
 def _refuse_with_each(wanted: Outputs, shard: str) -> None:

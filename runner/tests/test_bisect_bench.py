@@ -48,7 +48,7 @@ Boots = list[bytes]
 def guest(trial: Trial) -> Transcript:
     """What a guest with this kernel says."""
     image, case = trial.image.read_bytes(), trial.cases[0]
-    boot = BootRecord("patched", trial.swap.kind, trial.repeat, 0, trial.seed, (case.id,))
+    boot = BootRecord(trial.arm, trial.swap.kind, trial.repeat, 0, trial.seed, (case.id,))
     if b"no boot" in image:
         return Transcript(boot, (), "Kernel panic - not syncing: no\n", "panic")
     broken = b"it leaks" in image

@@ -191,6 +191,16 @@ def test_two_kernels_are_judged_by_what_changed(base: Outcome, patched: Outcome,
     assert exitcode.of_result(compare([REUSE], [base], [patched], TWINS)) == code
 
 
+def test_a_series_is_bad_where_any_of_its_prefixes_is() -> None:
+    good, bad = (compare([REUSE], [PASSED], [run], TWINS) for run in (PASSED, LEAKED))
+    open_ = compare([REUSE], [PASSED], [replace(PASSED, verdict=Verdict.INFRA)], TWINS)
+    assert exitcode.of_series([good, good]) == 0
+    assert exitcode.of_series([good, bad, good]) == 1
+    assert exitcode.of_series([None, bad, open_]) == 1
+    assert exitcode.of_series([good, None]) == 125
+    assert exitcode.of_series([open_, good]) == 125
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
