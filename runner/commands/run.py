@@ -198,21 +198,28 @@ def _walk(
     """Every prefix of the series: a folder for each, and which patch brought what."""
     with Teller(quiet) as tell:
         steps = series.run_each(plan, tell, resumed)
+    return _publish_steps(steps, plan.folder, known)
+
+
+def _publish_steps(
+    steps: tuple[Step, ...], folder: Path, known: tuple[Problem, ...]
+) -> tuple[Step, ...]:
+    """Write and print what each patch brought; the steps with the known problems excused."""
     today = datetime.now(UTC).date()
     steps = excused(steps, lambda comparison: excuse(comparison, known, today))
     for step in steps:
         if step.comparison:
             save_document(step.comparison, step.folder / "comparison.json")
             host.write_atomic(step.folder / "report.md", report.markdown(step.comparison))
-    host.write_atomic(plan.folder / "series.json", stepreport.document(steps))
-    host.write_atomic(plan.folder / "series.md", stepreport.markdown(steps))
+    host.write_atomic(folder / "series.json", stepreport.document(steps))
+    host.write_atomic(folder / "series.md", stepreport.markdown(steps))
     stepreport.print_steps(steps, console())
-    print(f"evidence: {plan.folder}")
-    print(f"again: {command_of(plan.folder)}")
+    print(f"evidence: {folder}")
+    print(f"again: {command_of(folder)}")
     return steps
 
 
-def _refuse_with_each(wanted: Outputs, shard: str) -> None:
+def _refuse_with_each(wanted: Outputs, shard: str = "") -> None:
     if shard:
         raise UserError("--each walks a whole series; leave --shard out")
     if wanted != Outputs(known=wanted.known):
@@ -234,8 +241,12 @@ def compare(
     b4: B4Option = None,
     known: KnownOption = None,
 ) -> None:
-    """Judge and compare the saved evidence of a run again; nothing is booted."""
+    """Judge and compare the saved evidence of a run, or of --each, again; nothing is booted."""
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
+    if series.is_walk(folder):
+        _refuse_with_each(wanted)
+        steps = _publish_steps(series.compare_walk(folder), folder, wanted.known)
+        raise typer.Exit(worst(steps).exit_code)
     publish(compare_saved(folder), folder, wanted)
 
 
