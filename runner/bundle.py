@@ -27,7 +27,7 @@ from runner.errors import InfraError, UserError
 from runner.experiment import ROOT, burden
 from runner.host import Progress
 from runner.outcome import Outcome, Verdict
-from runner.patchset import Patch
+from runner.patchset import Patch, file_name
 from runner.qemu import kernel_options
 from runner.recall import Former
 from runner.swap import Swap, set_up_command, swap_named
@@ -129,20 +129,10 @@ def _members(parts: Parts) -> dict[str, Member]:
             text = "".join(log.text for log in transcript.logs if log.case == parts.row.case.id)
             found[f"{arm}/results.log"] = Member(text.encode(errors="replace"))
     for number, patch in enumerate(parts.patches, 1):
-        found[f"patches/{_patch_name(number, patch)}"] = Member(_mail(patch))
+        found[f"patches/{file_name(number, patch)}"] = Member(patch.mail)
     for source in _sources(parts):
         found[f"source/{source.name}"] = Member(source.read_bytes())
     return found
-
-
-def _patch_name(number: int, patch: Patch) -> str:
-    """Its own name where that says its place already, and never a path."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(patch.name).name)[:80].lstrip(".")
-    return plain if plain.startswith(f"{number:04d}") else f"{number:04d}-{plain}"
-
-
-def _mail(patch: Patch) -> bytes:
-    return f"Subject: {patch.subject}\n\n---\n".encode(errors="replace") + patch.raw
 
 
 def _sources(parts: Parts) -> Iterator[Path]:

@@ -93,7 +93,8 @@ def of_row(former: Former, row: Row, arm: ArmLabel, progress: Progress) -> Stage
     scale = burden(former.plan).slowness
     machine = recall.machine(former, kernels[arm], root, host.cache_dir())
     swap, seed = swap_named(row.swap).slowed(scale), former.saved.twins.seed
-    return Stage(former.plan, arm, kernels[arm], root, machine, swap, seed, scale, row.case)
+    plan = recall.plan_as_built(former)
+    return Stage(plan, arm, kernels[arm], root, machine, swap, seed, scale, row.case)
 
 
 def _one_case(wanted: str) -> Case:
