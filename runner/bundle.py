@@ -9,12 +9,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import pwd
 import re
 import shlex
 import socket
 import tarfile
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -26,7 +27,7 @@ from runner.errors import InfraError, UserError
 from runner.experiment import ROOT, burden
 from runner.host import Progress
 from runner.outcome import Outcome, Verdict
-from runner.patchset import Patch
+from runner.patchset import Patch, file_name
 from runner.qemu import kernel_options
 from runner.recall import Former
 from runner.swap import Swap, set_up_command, swap_named
@@ -41,6 +42,13 @@ TEMPLATES = ROOT / "bundle"
 PROGRAM = re.compile(r"/twinboot/bin/([A-Za-z0-9][A-Za-z0-9_.-]*)")
 NAME = re.compile(r"[a-z0-9]+/[a-z0-9_]+")
 KERNEL_WORDS = ("console=ttyS0", "earlyprintk=serial,ttyS0,115200", "rdinit=/init")
+# Names of hosts and users that name nobody
+EVERYBODY = (
+    *("admin", "build", "builder", "debian", "docker", "guest", "home", "kernel", "linux"),
+    *("localhost", "nobody", "root", "runner", "sandbox", "test", "twinboot", "ubuntu", "user"),
+    *("users", "vagrant", "work"),
+)
+SHORTEST_NAME = 4
 GUEST_SCRIPTS = ("run-case", "swap-up")
 MOUNTS = (
     *("proc", "sys", "dev", "tmp", "run", "root", "etc", "bin", "sbin", "usr/bin", "usr/sbin"),
@@ -84,8 +92,7 @@ def bundle(former: Former, row: Row, path: Path | None, progress: Progress) -> P
     kernels, root = recall.programs(former, progress)
     patches = recall.patches(former, cache, progress)
     parts = Parts(former, row, kernels, patches, root.path)
-    words = private_words(former, cache)
-    members = {name: _scrubbed(name, each, words) for name, each in _members(parts).items()}
+    members = clean_members(parts, private_words(former, cache))
     out = path or Path(f"{parts.name}.tar.gz")
     host.write_atomic(out, packed(parts.name, members))
     return out
@@ -122,20 +129,10 @@ def _members(parts: Parts) -> dict[str, Member]:
             text = "".join(log.text for log in transcript.logs if log.case == parts.row.case.id)
             found[f"{arm}/results.log"] = Member(text.encode(errors="replace"))
     for number, patch in enumerate(parts.patches, 1):
-        found[f"patches/{_patch_name(number, patch)}"] = Member(_mail(patch))
+        found[f"patches/{file_name(number, patch)}"] = Member(patch.mail)
     for source in _sources(parts):
         found[f"source/{source.name}"] = Member(source.read_bytes())
     return found
-
-
-def _patch_name(number: int, patch: Patch) -> str:
-    """Its own name where that says its place already, and never a path."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(patch.name).name)[:80].lstrip(".")
-    return plain if plain.startswith(f"{number:04d}") else f"{number:04d}-{plain}"
-
-
-def _mail(patch: Patch) -> bytes:
-    return f"Subject: {patch.subject}\n\n---\n".encode(errors="replace") + patch.raw
 
 
 def _sources(parts: Parts) -> Iterator[Path]:
@@ -332,28 +329,49 @@ def private_words(former: Former, cache: Path) -> tuple[tuple[str, str], ...]:
         str(ROOT): "TWINBOOT",
         str(Path.home()): "HOME",
     }
-    name = socket.gethostname()
-    if len(name) > 3 and name not in ("localhost", "debian", "twinboot"):
-        places[name] = "HOST"
-    user = Path.home().name
-    if len(user) > 2 and user != "root":
-        places[user] = "USER"
-    # /root and / are in every guest
-    for everybodys in ("/", "/root", ""):
-        places.pop(everybodys, None)
-    return tuple(sorted(places.items(), key=lambda each: -len(each[0])))
+    places |= {name: "HOST" for name in (socket.gethostname(),) if name not in EVERYBODY}
+    places |= {user: "USER" for user in (Path.home().name, _login()) if user not in EVERYBODY}
+    # /root and / are in every guest, and a short name is in any program
+    told = ((word, instead) for word, instead in places.items() if word not in ("/", "/root"))
+    long = (each for each in told if "/" in each[0] or len(each[0]) >= SHORTEST_NAME)
+    return tuple(sorted(long, key=lambda each: -len(each[0])))
 
 
-def _scrubbed(name: str, member: Member, words: tuple[tuple[str, str], ...]) -> Member:
-    """Replace them in texts; InfraError where a binary holds a path or the host's name."""
-    binary = name.endswith(("bzImage", ".cpio"))
+def _login() -> str:
+    """Whose process this is; the home folder may be named after somebody else."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return "root"
+
+
+def clean_members(parts: Parts, words: tuple[tuple[str, str], ...]) -> dict[str, Member]:
+    """Without these words: replaced in texts; InfraError where an image holds one."""
+    searched = [word for word, _ in words if not _in_busybox(word, parts.root)]
+    return {
+        name: _searched(name, each, searched)
+        if name.endswith(("bzImage", ".cpio"))
+        else _scrubbed(each, words)
+        for name, each in _members(parts).items()
+    }
+
+
+def _in_busybox(name: str, root: Path) -> bool:
+    """A name that is a word of a program that everybody has (mark, will) says nothing."""
+    return "/" not in name and bool(_pattern(name).search((root / "bin/busybox").read_bytes()))
+
+
+def _searched(name: str, member: Member, words: Sequence[str]) -> Member:
+    for word in words:
+        if _pattern(word).search(member.content):
+            raise InfraError(f"{name} of the bundle would name this host or user: it holds {word}")
+    return member
+
+
+def _scrubbed(member: Member, words: tuple[tuple[str, str], ...]) -> Member:
     content = member.content
     for word, instead in words:
-        if binary:
-            if _holds(content, word):
-                raise InfraError(f"{name} of the bundle would name this host: it holds {word}")
-        else:
-            content = _pattern(word).sub(instead.encode(), content)
+        content = _pattern(word).sub(instead.encode(), content)
     return Member(content, member.executable)
 
 
@@ -361,11 +379,6 @@ def _pattern(word: str) -> re.Pattern[bytes]:
     """A path anywhere, a name as a whole word."""
     escaped = re.escape(os.fsencode(word))
     return re.compile(escaped if "/" in word else rb"(?<![\w-])" + escaped + rb"(?![\w-])")
-
-
-def _holds(content: bytes, word: str) -> bool:
-    """A user's name may be a word of any program; a path or a host's name is not."""
-    return word != Path.home().name and _pattern(word).search(content) is not None
 
 
 def packed(top: str, members: Mapping[str, Member]) -> bytes:

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import signal
+import sys
+import traceback
 
 import typer
 
+from runner.bisect import exitcode
 from runner.commands import again, bisect, household, kernels, merge, prove, run
+from runner.errors import EXIT_CLEAN, EXIT_UNDECIDED
 
 app = typer.Typer(
     add_completion=False,
@@ -56,7 +60,20 @@ def main() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    app()
+    code = _ended()
+    sys.exit(exitcode.of_ending(code) if "--bisect-exit" in sys.argv else code)
+
+
+def _ended() -> int:
+    """The exit code of the command. A fault of ours is no regression and no bad commit."""
+    try:
+        app()
+    except SystemExit as ended:
+        return int(ended.code or EXIT_CLEAN)
+    except Exception:
+        traceback.print_exc()
+        return EXIT_UNDECIDED
+    return EXIT_CLEAN
 
 
 if __name__ == "__main__":

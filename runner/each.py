@@ -8,13 +8,31 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from runner import host
+from runner.boots import compare_saved
 from runner.build import build
 from runner.errors import BuildFailed, ConfigLost, UserError
-from runner.experiment import Inputs, Plan, begin_folder, read_inputs, run_experiment
+from runner.experiment import Inputs, Plan, begin_folder, plan_of, read_inputs, run_experiment
 from runner.host import Progress
 from runner.steps import Step
+
+WALK = "walk.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The series up to one of its patches, by that one's title; why there is no kernel of it."""
+
+    title: str
+    failure: str
+
+
+_WALK = TypeAdapter(tuple[Prefix, ...])
 
 
 def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Step, ...]:
@@ -33,20 +51,65 @@ def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Ste
     if not count:
         raise UserError("--each needs patches; there is none")
     build(inputs.request(0), cache, progress)
-    failures = {number: _failure(inputs, number, progress) for number in range(count, 0, -1)}
+    failures = [_failure(inputs, number, progress) for number in range(count, 0, -1)][::-1]
+    titles = [patch.subject for patch in inputs.patchset.patches]
+    _note(plan.folder, tuple(map(Prefix, titles, failures)))
     steps: list[Step] = []
-    for number, patch in enumerate(inputs.patchset.patches, 1):
-        folder = plan.folder / f"{number}-{_slug(patch.subject)}"
-        step = Step(number, patch.subject, folder, failure=failures[number])
-        progress(f"patch {number} of {count}: {step.failure or patch.subject}")
-        if not step.failure:
-            first = next((each.folder for each in steps if each.comparison), None)
-            base = plan.baseline or first
-            part = dataclasses.replace(plan, folder=folder, upto=number, each=False, baseline=base)
-            began = (folder / "plan.json").exists()
-            step = dataclasses.replace(step, comparison=run_experiment(part, progress, began))
-        steps.append(step)
+    for step in _steps(plan.folder):
+        progress(f"patch {step.number} of {count}: {step.failure or step.title}")
+        first = next((each.folder for each in steps if each.comparison), None)
+        part = dataclasses.replace(plan, baseline=plan.baseline or first)
+        steps.append(step if step.failure else _run(part, step, progress))
     return tuple(steps)
+
+
+def _run(plan: Plan, step: Step, progress: Progress) -> Step:
+    part = dataclasses.replace(plan, folder=step.folder, upto=step.number, each=False)
+    began = (step.folder / "plan.json").exists()
+    return dataclasses.replace(step, comparison=run_experiment(part, progress, began))
+
+
+def is_walk(folder: Path) -> bool:
+    """Whether a folder is that of --each, which holds a run for each prefix."""
+    if (folder / WALK).is_file():
+        return True
+    return (folder / "plan.json").is_file() and plan_of(folder).each
+
+
+def compare_walk(folder: Path) -> tuple[Step, ...]:
+    """The steps of the walk in `folder`, by what is on disk alone; some may not have run yet."""
+    return tuple(
+        dataclasses.replace(step, comparison=compare_saved(step.folder))
+        if not step.failure and (step.folder / "run.json").exists()
+        else step
+        for step in _steps(folder)
+    )
+
+
+def _note(folder: Path, walk: tuple[Prefix, ...]) -> None:
+    """Keep what is walked before the first boot; UserError where it was another series before."""
+    path = folder / WALK
+    if path.exists() and [each.title for each in _read(path)] != [each.title for each in walk]:
+        raise UserError(f"{folder} cannot be resumed: the patches changed since; begin a new run")
+    host.write_atomic(path, _WALK.dump_json(walk, indent=1) + b"\n")
+
+
+def _steps(folder: Path) -> tuple[Step, ...]:
+    """All steps as they are before they run. No folder's name is taken from a file."""
+    return tuple(
+        Step(number, each.title, folder / f"{number}-{_slug(each.title)}", failure=each.failure)
+        for number, each in enumerate(_read(folder / WALK), 1)
+    )
+
+
+def _read(path: Path) -> tuple[Prefix, ...]:
+    try:
+        return _WALK.validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path.parent} does not say which patches it is about: no whole {WALK}; "
+            "`twinboot run --resume` writes it"
+        ) from error
 
 
 def _failure(inputs: Inputs, count: int, progress: Progress) -> str:

@@ -17,12 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 from runner import host
 from runner.case import SWAP_NAMES, Case
 from runner.errors import UserError
+from runner.patchset import PatchSet, file_name
 from runner.shard import Cut
 from runner.transcript import Transcript, TrialKey, whole_trials
 from runner.twins import Twins
 
 RUN_FORMAT = "twinboot-run"
 RUN_VERSION = 1
+PATCHES = "patches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,22 @@ def begin_run(
         "origin": _ORIGIN.dump_python(origin or Origin(), mode="json"),
     }
     host.write_atomic(folder / "run.json", json.dumps(head, indent=1) + "\n")
+
+
+def save_patches(folder: Path, patchset: PatchSet) -> None:
+    """Keep the patches as a quilt series: the user's may be others tomorrow."""
+    series = ""
+    for number, patch in enumerate(patchset.patches, 1):
+        name = file_name(number, patch)
+        host.write_atomic(folder / PATCHES / name, patch.mail)
+        series += f"{name} -p{patch.strip}\n"
+    if series:
+        host.write_atomic(folder / PATCHES / "series", series)
+
+
+def saved_patches(folder: Path) -> Path | None:
+    """Where the patches of a run are, if it kept some."""
+    return folder / PATCHES if (folder / PATCHES / "series").is_file() else None
 
 
 def save_transcript(folder: Path, transcript: Transcript) -> Path:

@@ -31,7 +31,7 @@ from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
 from runner.comparison import Comparison
 from runner.errors import UserError
-from runner.evidence import Evidence, Origin
+from runner.evidence import Evidence, Origin, save_patches
 from runner.host import Progress
 from runner.kconfig import Kconfig
 from runner.kconfig import load as load_kconfig
@@ -142,6 +142,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
         if not resumed:
             begin_folder(plan)
         arms = build_arms(plan, cache, progress)
+        save_patches(plan.folder, arms.patchset)
         cases, root = choose_programs(plan, ours, wanted, cache, progress)
         machine = choose_machine(plan, arms.base, root, cache, progress)
         cut = shard.cut(cases, [swap.kind for swap in swaps_of(plan, cases)], plan.shard)

@@ -195,10 +195,16 @@ class Guest:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
-    def shell(self, term: str, size: tuple[int, int]) -> paramiko.Channel:
-        """An interactive shell on a pseudo-terminal of the guest; size is columns, lines."""
+    def shell(self, term: str, size: tuple[int, int] | None) -> paramiko.Channel:
+        """A shell on a pseudo-terminal of the guest; size is columns, lines.
+
+        Without a size it is on pipes, so that the end of its input ends it.
+        """
         channel = self._session()
-        channel.get_pty(term, *size)
+        if size is None:
+            channel.set_combine_stderr(True)
+        else:
+            channel.get_pty(term, *size)
         channel.exec_command(SHELL)
         return channel
 

@@ -61,6 +61,7 @@ class How:
 
 DEFAULT = How()
 SLOT_POLL_S = 0.1
+FOREVER = -1.0  # as filelock has it
 
 
 def cache_dir() -> Path:
@@ -237,16 +238,28 @@ def sha256_file(path: Path) -> str:
 def locked(path: Path, progress: Progress | None = None) -> Iterator[None]:
     """Hold an exclusive lock file; a second twinboot waits for the first and says so."""
     make_folder(path.parent)
-    lock = filelock.FileLock(str(path))
     try:
-        lock.acquire(timeout=0)
+        lock = _lock(path)
     except filelock.Timeout:
         (progress or _to_stderr)(f"waiting for another twinboot that holds {path.name}")
-        lock.acquire()
+        lock = _lock(path, FOREVER)
     try:
         yield
     finally:
         lock.release()
+
+
+def _lock(path: Path, patience: float = 0) -> filelock.FileLock:
+    """Take a lock file; filelock.Timeout: another has it. No lock is taken through a link."""
+    lock = filelock.FileLock(str(path), timeout=patience, thread_local=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise
+    except OSError as error:
+        why = "it is a symbolic link" if path.is_symlink() else error.strerror
+        raise InfraError(f"cannot lock {path}: {why}; remove it") from error
+    return lock
 
 
 @contextlib.contextmanager
@@ -273,7 +286,7 @@ def _place_in_line(folder: Path) -> Iterator[Path]:
     """A file named after the time, which is locked as long as somebody stands there."""
     make_folder(folder / "line")
     place = folder / "line" / f"{time.time_ns():020}-{os.getpid()}-{threading.get_ident()}"
-    with filelock.FileLock(str(place), thread_local=False):
+    with _lock(place, FOREVER):
         try:
             yield place
         finally:
@@ -286,7 +299,7 @@ def _first_in_line(place: Path) -> bool:
         if other.name >= place.name:
             break
         try:
-            with filelock.FileLock(str(other), timeout=0, thread_local=False):
+            with _lock(other):
                 other.unlink(missing_ok=True)
         except filelock.Timeout:
             return False
@@ -295,10 +308,8 @@ def _first_in_line(place: Path) -> bool:
 
 def _free_slot(folder: Path, count: int) -> filelock.FileLock | None:
     for number in range(count):
-        lock = filelock.FileLock(str(folder / f"slot-{number}.lock"), thread_local=False)
         with contextlib.suppress(filelock.Timeout):
-            lock.acquire(timeout=0)
-            return lock
+            return _lock(folder / f"slot-{number}.lock")
     return None
 
 

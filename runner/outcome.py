@@ -72,6 +72,15 @@ class Outcome:
     def measure(self, name: str) -> float | None:
         return next((measure.value for measure in self.measures if measure.name == name), None)
 
+    def breaks(self, *names: str) -> bool | None:
+        """Whether one of these invariants failed; None: none did, but not all are known to hold."""
+        checks = [check for check in self.invariants if check.name in names]
+        verdicts = {check.verdict for check in checks}
+        if Verdict.FAIL in verdicts:
+            return True
+        told = {check.name for check in checks} == {*names}
+        return False if told and verdicts == {Verdict.PASS} else None
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:

@@ -41,6 +41,11 @@ class Patch:
     def raw(self) -> bytes:
         return self.text.encode("utf-8", "surrogateescape")
 
+    @property
+    def mail(self) -> bytes:
+        """A file of its own, from which it is read as it is."""
+        return f"Subject: {self.subject}\n\n---\n".encode(errors="replace") + self.raw
+
 
 @dataclass(frozen=True, slots=True)
 class PatchSet:
@@ -79,6 +84,12 @@ class PatchSet:
 
 
 EMPTY = PatchSet("none", ())
+
+
+def file_name(number: int, patch: Patch) -> str:
+    """Its own name where that says its place already, and never a path."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(patch.name).name)[:80].lstrip(".-")
+    return plain if plain.startswith(f"{number:04d}") else f"{number:04d}-{plain}"
 
 
 def load(path: Path | str | None, wanted: Sequence[str] = ()) -> PatchSet:

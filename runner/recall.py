@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner import accel, evidence, host, rootfs
@@ -99,22 +99,43 @@ def kernels(former: Former, cache: Path, progress: Progress) -> Mapping[ArmLabel
         kernel = kept(cache, arm.fingerprint)
         if kernel is None:
             progress(f"the {label} kernel of that run is no longer kept; building it again")
-            built = built or build_arms(former.plan, cache, progress)
+            built = built or build_arms(plan_as_built(former), cache, progress)
             kernel = built.base if label == "base" else built.patched
         if kernel.signature != arm.signature:
             raise UserError(
                 f"the {label} kernel of {former.folder} is gone, and built again it is another "
                 f"(code {kernel.signature[:12]}, was {arm.signature[:12]}): the source, the "
-                "patches or the compiler have changed; run the experiment anew"
+                "configuration or the compiler has changed; run the experiment anew"
             )
         found[label] = kernel
     return found
 
 
+def plan_as_built(former: Former) -> Plan:
+    """The plan with the patches that the run kept, and its source by commit or version."""
+    plan = replace(former.plan, source=_pinned(former.plan.source, former.arm("base").source))
+    kept_there = evidence.saved_patches(former.folder)
+    return replace(plan, patch=str(kept_there), upto=0) if kept_there else plan
+
+
+def _pinned(source: str, built: str) -> str:
+    """`built` is what the kernel's papers say: `git:PATH@topic (commit ...)`, for example."""
+    kind, _, spec = source.partition(":")
+    if kind == "git" and (commit := re.search(r" \(commit ([0-9a-f]{40,64})\)$", built)):
+        return f"git:{spec.rpartition('@')[0]}@{commit.group(1)}"
+    if (
+        kind == "debian"
+        and "=" not in spec
+        and (version := re.search(r" \(\S+ (\S+) from ", built))
+    ):
+        return f"{source}={version.group(1)}"
+    return source
+
+
 def patches(former: Former, cache: Path, progress: Progress) -> tuple[Patch, ...]:
     """The patches of that run; none where they are no longer to be had as they were."""
     try:
-        request = read_inputs(former.plan, cache, progress).request()
+        request = read_inputs(plan_as_built(former), cache, progress).request()
         same = fingerprint(request, cache) == former.arm("patched").fingerprint
     except TwinbootError:
         return ()

@@ -6,6 +6,7 @@ The guest is the same as in a run: same root, same swap, same programs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shlex
@@ -92,7 +93,8 @@ def of_row(former: Former, row: Row, arm: ArmLabel, progress: Progress) -> Stage
     scale = burden(former.plan).slowness
     machine = recall.machine(former, kernels[arm], root, host.cache_dir())
     swap, seed = swap_named(row.swap).slowed(scale), former.saved.twins.seed
-    return Stage(former.plan, arm, kernels[arm], root, machine, swap, seed, scale, row.case)
+    plan = recall.plan_as_built(former)
+    return Stage(plan, arm, kernels[arm], root, machine, swap, seed, scale, row.case)
 
 
 def _one_case(wanted: str) -> Case:
@@ -130,7 +132,7 @@ def open_shell(stage: Stage, wanted: Debuggers, progress: Progress) -> int:
             if found is not None:
                 host.write_atomic(folder / INFO, symbols.core_info(stage.kernel, found))
                 print(debugger_lines(found, wanted, folder))
-            code = attach(guest.shell(os.environ.get("TERM", "linux"), _size()))
+            code = attach(guest.shell(os.environ.get("TERM", "linux"), _size_here()))
             keep = code < 0
             if keep:
                 print(_last_words(guest))
@@ -182,23 +184,35 @@ def _size() -> tuple[int, int]:
     return columns, lines
 
 
+def _size_here() -> tuple[int, int] | None:
+    """None where nobody types: commands come from a pipe or a file."""
+    return _size() if os.isatty(sys.stdin.fileno()) else None
+
+
 def attach(channel: paramiko.Channel) -> int:
     """Connect standard input and output with the guest's until its shell ends.
 
-    Returns the shell's exit code, -1 when the connection broke instead.
+    The end of standard input is the end of the shell's. Returns the shell's exit code, -1 when
+    the connection broke instead.
     """
     keys = sys.stdin.fileno()
+    if os.isatty(keys):
+        _type(channel, keys)
+    else:
+        _pump(channel, keys)
+    return channel.recv_exit_status()
+
+
+def _type(channel: paramiko.Channel, keys: int) -> None:
+    """Every key goes to the guest, Ctrl-C too, and the window's size."""
     signal.signal(signal.SIGWINCH, lambda *_: channel.resize_pty(*_size()))
-    before = termios.tcgetattr(keys) if os.isatty(keys) else None
+    before = termios.tcgetattr(keys)
     try:
-        if before is not None:
-            tty.setraw(keys)
+        tty.setraw(keys)
         _pump(channel, keys)
     finally:
         signal.signal(signal.SIGWINCH, signal.SIG_DFL)
-        if before is not None:
-            termios.tcsetattr(keys, termios.TCSADRAIN, before)
-    return channel.recv_exit_status()
+        termios.tcsetattr(keys, termios.TCSADRAIN, before)
 
 
 def _pump(channel: paramiko.Channel, keys: int) -> None:
@@ -212,8 +226,9 @@ def _pump(channel: paramiko.Channel, keys: int) -> None:
             os.write(sys.stdout.fileno(), said)
         if keys in ready:
             typed = os.read(keys, 4096)
-            if typed:
-                channel.sendall(typed)
-            else:
+            with contextlib.suppress(OSError):  # the shell ended before its input did
+                if typed:
+                    channel.sendall(typed)
+                    continue
                 channel.shutdown_write()
-                watched.remove(keys)
+            watched.remove(keys)

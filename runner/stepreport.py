@@ -100,7 +100,9 @@ def _name(step: Step, steps: Sequence[Step]) -> str:
 
 
 def _verdict(step: Step) -> str:
-    return plain(overall_sentence(step.comparison) if step.comparison else step.failure)
+    if step.comparison:
+        return plain(overall_sentence(step.comparison))
+    return plain(step.failure) or "has not run; `twinboot run --resume` goes on"
 
 
 def _lines(step: Step, steps: Sequence[Step]) -> Iterator[str]:

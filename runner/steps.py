@@ -19,7 +19,10 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The series up to patch `number`. Without a comparison `failure` says why it cannot be."""
+    """The series up to patch `number`.
+
+    Without a comparison `failure` says why there can be none, or else it has not run yet.
+    """
 
     number: int
     title: str
@@ -30,7 +33,9 @@ class Step:
     @property
     def overall(self) -> Overall:
         """A patch with which the kernel does not build is a regression of that patch."""
-        return self.comparison.overall if self.comparison else Overall.REGRESSION
+        if self.comparison:
+            return self.comparison.overall
+        return Overall.REGRESSION if self.failure else Overall.UNDECIDED
 
 
 @dataclass(frozen=True, slots=True)

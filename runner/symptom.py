@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a row showed, as things that one run shows or does not: so that runs can be counted.
 
-It runs nothing and compares no kernels.
+It runs nothing and compares no kernels. A bisection has symptoms of its own (bisect/symptom.py):
+here each finding is counted by itself, a run that crashes is one that fails, and what held before
+it crashed did hold.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from statistics import median
 
 from runner.binomial import lower_bound, upper_bound
 from runner.comparison import CONFIDENCE, Finding, Row, Subject
-from runner.outcome import BAD, UNJUDGED, Checked, Outcome, Verdict
+from runner.outcome import BAD, UNJUDGED, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +104,11 @@ def shown(symptom: Symptom, run: Outcome) -> bool | None:
     if symptom.subject == "measure":
         value = run.measure(symptom.name)
         return None if value is None else (value > symptom.limit) == symptom.above
-    checks = [check for check in run.invariants if check.name == symptom.name]
-    return _broken(checks)
+    return run.breaks(symptom.name)
 
 
 def _judged(run: Outcome, seen: bool) -> bool | None:
     return None if run.verdict in UNJUDGED or not run.ran else seen
-
-
-def _broken(checks: list[Checked]) -> bool | None:
-    verdicts = {check.verdict for check in checks}
-    if Verdict.FAIL in verdicts:
-        return True
-    return False if verdicts == {Verdict.PASS} else None
 
 
 def tally(symptom: Symptom, runs: Iterable[Outcome]) -> Tally:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from runner.comparison import Comparison, Overall
 from runner.errors import BuildFailed, CommandFailed, ConfigLost, PatchError, TwinbootError
 from runner.judging import GUEST
@@ -26,6 +28,17 @@ def of_result(comparison: Comparison) -> int:
     if Verdict.FAIL in seen:
         return BAD
     return GOOD if Verdict.PASS in seen and seen <= {Verdict.PASS, Verdict.SKIP} else SKIP
+
+
+def of_series(prefixes: Iterable[Comparison | None]) -> int:
+    """Bad where any prefix is; None is one that cannot be built, as good as no answer."""
+    codes = {of_result(each) if each else SKIP for each in prefixes}
+    return next((code for code in (BAD, SKIP) if code in codes), GOOD)
+
+
+def of_ending(code: int) -> int:
+    """An exit code that twinboot ends with for a reason of its own must not be taken for bad."""
+    return STOP + code if BAD < code < SKIP else code
 
 
 def of_error(error: TwinbootError) -> int:

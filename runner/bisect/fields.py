@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from runner import apt, debian, gitstore, host, kconfig, source, variant
+from runner import apt, debian, gitstore, given, host, kconfig, source
 from runner.bisect import commits
 from runner.bisect.commits import Commits
 from runner.bisect.line import Line
@@ -172,9 +172,11 @@ def _releases(ground: _Ground) -> Field:
 def _patches(ground: _Ground) -> Field:
     """Candidate n is the source with the first n patches."""
     plan = ground.plan
+    given.check(plan.patch, PATCHES)
     fetched = ground.fetch(plan.source)
-    chosen = variant.choose(variant.find(plan.patch, PATCHES), fetched.version)
-    series = load_patches(chosen.path)
+    series = given.patches(plan.patch, fetched.version, PATCHES)
+    for note in (*series.notes, *given.stated_base(series, fetched)):
+        ground.progress(note)
     good, bad = (_place(end, len(series)) for end in (plan.good, plan.bad))
     if good == bad:
         raise UserError(f"both ends are the series with {good} patches")

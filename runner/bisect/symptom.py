@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What decides: one symptom, found at the bad end or named by the user, and whether a run shows it.
 
-Never "any failure": a run that shows something else says nothing of the symptom. Pure.
+Never "any failure": a run that shows something else says nothing of the symptom. Pure. It is not
+runner/symptom.py, which counts what a finding on two kernels was: there any crash is a failure, and
+what held in a run that crashed later did hold; here both would lead the search astray.
 """
 
 from __future__ import annotations
@@ -95,11 +97,7 @@ def look(symptom: Symptom, outcomes: Sequence[Outcome], case: str) -> Sight:
 
 def _shows(symptom: Symptom, run: Outcome) -> bool | None:
     if symptom.kind == "invariant":
-        checks = {each.name: each.verdict for each in run.invariants}
-        verdicts = [checks.get(name, Verdict.INCONCLUSIVE) for name in symptom.names]
-        if Verdict.FAIL in verdicts:
-            return True
-        return False if set(verdicts) == {Verdict.PASS} else None
+        return run.breaks(*symptom.names)
     if symptom.kind == "end":
         return run.process.name in symptom.names
     if symptom.kind == "measure":

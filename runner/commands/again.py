@@ -104,7 +104,8 @@ def splats(
     with Teller(quiet) as tell:
         if build_symbols:
             for arm, built in recall.kernels(former, cache, tell).items():
-                symbols.build_for(former.plan, arm, built, cache, tell)
+                plan = recall.plan_as_built(former)
+                symbols.build_for(plan, arm, built, cache, tell)
     told = {arm: kept(cache, former.arm(arm).fingerprint) for arm in ARMS}
     found = complaints(former.comparison)
     for each in found:

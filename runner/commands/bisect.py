@@ -23,6 +23,7 @@ from runner.commands.options import (
     QuietOption,
     SourceOption,
     guarded,
+    taken,
 )
 from runner.errors import EXIT_UNDECIDED, UserError
 from runner.experiment import DEFAULT_SOURCE
@@ -62,8 +63,10 @@ def bisect(
         str, typer.Option(help="Bad: a splat whose title or signature has this text.")
     ] = "",
     boot: Annotated[bool, typer.Option("--boot", help="Bad: the kernel does not boot.")] = False,
-    source: SourceOption = DEFAULT_SOURCE,
-    patch: Annotated[str, typer.Option(help="The series to bisect, on --source.")] = "none",
+    source: SourceOption = "",
+    patch: Annotated[
+        str, typer.Option(help="The series to bisect, on --source; all that `run --patch` takes.")
+    ] = "none",
     release: Annotated[
         list[str] | None,
         typer.Option(help="A source of the ordered list to bisect, oldest first. Repeatable."),
@@ -102,6 +105,9 @@ def bisect(
         _finish(resume.absolute(), None, json, quiet)
     chosen, on = _case_and_swap(case, swap, boot)
     wanted = Wanted(invariant, measure, above, below, splat, boot)
+    folder = (out or _new_folder()).absolute()
+    series = patch != "none"
+    source, patch = taken(source, patch, folder) if series else (source or DEFAULT_SOURCE, patch)
     plan = BisectPlan(
         good=good or _end_of_series(patch, "base", "--good"),
         bad=bad or _end_of_series(patch, "all", "--bad"),
@@ -122,7 +128,7 @@ def bisect(
         seed=seed,
         ahead=ahead,
     )
-    _finish((out or _new_folder()).absolute(), plan, json, quiet)
+    _finish(folder, plan, json, quiet)
 
 
 @app.command(epilog="Example: twinboot bisect log DIR >log && git bisect replay log")

@@ -58,7 +58,7 @@ from runner.mailreply import mail_reply
 from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
-from runner.steps import excused, worst
+from runner.steps import Step, excused, worst
 
 
 @guarded
@@ -156,7 +156,7 @@ def run(
     if bisect_exit:
         _tell_git_bisect(plan, wanted, quiet)
     if each:
-        _publish_each(plan, wanted.known, quiet)
+        raise typer.Exit(worst(_walk(plan, wanted.known, quiet)).exit_code)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
     publish(comparison, plan.folder, wanted)
@@ -164,6 +164,9 @@ def run(
 
 def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
     try:
+        if plan.each:
+            steps = _walk(plan, wanted.known, quiet)
+            raise typer.Exit(exitcode.of_series(step.comparison for step in steps))
         with Teller(quiet) as tell:
             comparison = run_experiment(plan, tell)
     except TwinbootError as error:
@@ -179,36 +182,44 @@ def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> No
         came_from = ctx.get_parameter_source(name)
         given = came_from is not None and came_from.name == "COMMANDLINE"
         if given and name not in anew:
-            raise UserError(f"--resume takes its plan from {folder}; leave --{name} out")
+            option = name.replace("_", "-")
+            raise UserError(f"--resume takes its plan from {folder}; leave --{option} out")
     plan = plan_of(folder.absolute())
     if plan.each:
-        _publish_each(plan, wanted.known, quiet, resumed=True)
+        raise typer.Exit(worst(_walk(plan, wanted.known, quiet, resumed=True)).exit_code)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell, resumed=True)
     publish(comparison, plan.folder, wanted)
 
 
-def _publish_each(
+def _walk(
     plan: Plan, known: tuple[Problem, ...], quiet: bool, resumed: bool = False
-) -> NoReturn:
+) -> tuple[Step, ...]:
     """Every prefix of the series: a folder for each, and which patch brought what."""
     with Teller(quiet) as tell:
         steps = series.run_each(plan, tell, resumed)
+    return _publish_steps(steps, plan.folder, known)
+
+
+def _publish_steps(
+    steps: tuple[Step, ...], folder: Path, known: tuple[Problem, ...]
+) -> tuple[Step, ...]:
+    """Write and print what each patch brought; the steps with the known problems excused."""
     today = datetime.now(UTC).date()
     steps = excused(steps, lambda comparison: excuse(comparison, known, today))
     for step in steps:
         if step.comparison:
             save_document(step.comparison, step.folder / "comparison.json")
             host.write_atomic(step.folder / "report.md", report.markdown(step.comparison))
-    host.write_atomic(plan.folder / "series.json", stepreport.document(steps))
-    host.write_atomic(plan.folder / "series.md", stepreport.markdown(steps))
+    host.write_atomic(folder / "series.json", stepreport.document(steps))
+    host.write_atomic(folder / "series.md", stepreport.markdown(steps))
     stepreport.print_steps(steps, console())
-    print(f"evidence: {plan.folder}")
-    print(f"again: {command_of(plan.folder)}")
-    raise typer.Exit(worst(steps).exit_code)
+    print(f"evidence: {folder}")
+    print(f"again: {command_of(folder)}")
+    return steps
 
 
-def _refuse_with_each(wanted: Outputs, shard: str) -> None:
+def _refuse_with_each(wanted: Outputs, shard: str = "") -> None:
     if shard:
         raise UserError("--each walks a whole series; leave --shard out")
     if wanted != Outputs(known=wanted.known):
@@ -230,8 +241,12 @@ def compare(
     b4: B4Option = None,
     known: KnownOption = None,
 ) -> None:
-    """Judge and compare the saved evidence of a run again; nothing is booted."""
+    """Judge and compare the saved evidence of a run, or of --each, again; nothing is booted."""
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
+    if series.is_walk(folder):
+        _refuse_with_each(wanted)
+        steps = _publish_steps(series.compare_walk(folder), folder, wanted.known)
+        raise typer.Exit(worst(steps).exit_code)
     publish(compare_saved(folder), folder, wanted)
 
 

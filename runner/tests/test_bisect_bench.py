@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from runner import accel, experiment, matrix, rootfs
 from runner.bisect import ahead, fields, session
@@ -23,6 +24,7 @@ from runner.bisect.plan import BisectPlan
 from runner.bisect.session import Ended
 from runner.bisect.symptom import Wanted
 from runner.bisect.walk import Asked
+from runner.cli import app
 from runner.errors import InfraError, UserError
 from runner.host import Kept
 from runner.matrix import Desk
@@ -48,7 +50,7 @@ Boots = list[bytes]
 def guest(trial: Trial) -> Transcript:
     """What a guest with this kernel says."""
     image, case = trial.image.read_bytes(), trial.cases[0]
-    boot = BootRecord("patched", trial.swap.kind, trial.repeat, 0, trial.seed, (case.id,))
+    boot = BootRecord(trial.arm, trial.swap.kind, trial.repeat, 0, trial.seed, (case.id,))
     if b"no boot" in image:
         return Transcript(boot, (), "Kernel panic - not syncing: no\n", "panic")
     broken = b"it leaks" in image
@@ -261,6 +263,41 @@ def test_the_patch_of_a_series_is_named(boots: Boots, tiny: Path, tmp_path: Path
     plan = replace(PLAN, source=f"git:{tiny}@v0", patch=str(series), good="base", bad="all")
     found = bisected(plan, tmp_path / "state")
     assert found.text.splitlines()[0] == "first bad patch: 3 0003-x.patch"
+
+
+def mails(version: str, *more: str) -> str:
+    """A series of mails on mm/swapfile.c, each of which appends something."""
+    told, text = "", tinytree.SWAPFILE
+    for number, each in enumerate(more, 1):
+        told += f"From {'a' * 40} Mon Sep 17 00:00:00 2001\nFrom: A <a@b.c>\n"
+        told += (
+            f"Date: Thu, 13 Jan 2022 17:3{number}:00 +0000\nMessage-ID: <{version}.{number}@b.c>\n"
+        )
+        told += f"Subject: [PATCH {version} {number}/{len(more)}] mm: part {number}\n\nText\n---\n"
+        told += patch_of(SWAPFILE, text, text + each) + "-- \n2.30.2\n\n"
+        text += each
+    return told
+
+
+def test_a_series_is_whatever_run_takes_for_one(boots: Boots, tiny: Path, tmp_path: Path) -> None:
+    """A git range, which brings its source; an older version of a thread; standard input."""
+    history(tiny, ("", "\nint a;\n"), ("", LEAK), ("", "\nint b;\n"))
+    thread = tmp_path / "thread.mbox"
+    old = mails("v1", "\nint a;\n", "\nint b;\n", LEAK)
+    thread.write_text(old + mails("v2", "\nint a;\n", LEAK, "\nint b;\n"))
+    asked = ["bisect", "--case", CASE, "--swap", "none", "--most", "1", "--quiet", "--no-ahead"]
+    source = ["--source", f"git:{tiny}@v0"]
+
+    def first_bad(name: str, *words: str, typed: str = "") -> str:
+        command = [*asked, *words, "--out", str(tmp_path / name)]
+        return CliRunner().invoke(app, command, input=typed).output.splitlines()[0]
+
+    assert first_bad("range", "--patch", f"git:{tiny}@v0..v3").endswith("(commit 2)")
+    assert "mm: part 2" in first_bad("newest", "--patch", str(thread), *source)
+    assert "mm: part 3" in first_bad("older", "--patch", f"{thread}#v1", *source)
+    assert "mm: part 3" in first_bad("typed", "--patch", "-", *source, typed=old)
+    kept = json.loads((tmp_path / "range/bisect.json").read_text())["plan"]
+    assert kept["source"].endswith(git(tiny, "rev-parse", "v0"))
 
 
 def test_an_ordered_list_of_sources_is_a_release_bisection(

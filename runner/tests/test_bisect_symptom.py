@@ -24,6 +24,8 @@ from runner.judging import GUEST
 from runner.ktap import Measure
 from runner.outcome import Checked, Outcome, Verdict
 from runner.splat import Splat
+from runner.symptom import Symptom as Leak
+from runner.symptom import shown
 from runner.tests.arms import REUSE, TWINS
 
 PASSED = Outcome(
@@ -189,6 +191,27 @@ def test_one_kernel_alone_is_judged_by_its_case(run: Outcome, code: int) -> None
 )
 def test_two_kernels_are_judged_by_what_changed(base: Outcome, patched: Outcome, code: int) -> None:
     assert exitcode.of_result(compare([REUSE], [base], [patched], TWINS)) == code
+
+
+def test_one_of_several_invariants_that_failed_decides_and_one_unknown_leaves_it_open() -> None:
+    crashed = replace(CRASHED, invariants=PASSED.invariants)
+    assert LEAKED.breaks("data_intact", "no_leak") is True
+    assert PASSED.breaks("data_intact", "no_leak") is False
+    assert PASSED.breaks("data_intact", "no_such") is None
+    assert NOT_RUN.breaks("no_leak") is None
+    both = Symptom("invariant", ("data_intact", "no_leak"))
+    assert look(both, [crashed], REUSE.id).shown is None
+    assert shown(Leak("invariant", "no_leak", ""), crashed) is False
+
+
+def test_a_series_is_bad_where_any_of_its_prefixes_is() -> None:
+    good, bad = (compare([REUSE], [PASSED], [run], TWINS) for run in (PASSED, LEAKED))
+    open_ = compare([REUSE], [PASSED], [replace(PASSED, verdict=Verdict.INFRA)], TWINS)
+    assert exitcode.of_series([good, good]) == 0
+    assert exitcode.of_series([good, bad, good]) == 1
+    assert exitcode.of_series([None, bad, open_]) == 1
+    assert exitcode.of_series([good, None]) == 125
+    assert exitcode.of_series([open_, good]) == 125
 
 
 @pytest.mark.parametrize(

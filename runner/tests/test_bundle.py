@@ -64,9 +64,7 @@ def parts(tmp_path: Path) -> Parts:
 
 def members(parts: Parts) -> dict[str, Member]:
     words = bundle.private_words(parts.former, Path("/somebodys/cache"))
-    return {
-        name: bundle._scrubbed(name, each, words) for name, each in bundle._members(parts).items()
-    }
+    return bundle.clean_members(parts, words)
 
 
 def test_a_bundle_has_all_that_is_needed_and_is_the_same_every_time(parts: Parts) -> None:
@@ -101,6 +99,32 @@ def test_an_image_that_names_the_host_is_not_given_away(
     parts.kernels["patched"].image.write_bytes(b"\0(me@heartofgold) #1\0")
     with pytest.raises(InfraError, match="patched/bzImage of the bundle would name this host"):
         members(parts)
+
+
+@pytest.mark.parametrize("place", ["home", "login"])
+def test_an_image_that_names_the_user_is_not_given_away(
+    place: str, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "home":
+        monkeypatch.setenv("HOME", "/home/zaphod")
+    else:
+        monkeypatch.setattr(bundle, "_login", lambda: "zaphod")
+    (parts.root / "twinboot/bin/cow").write_bytes(b"\0zaphods zaphod_2 x-zaphod\0")
+    assert members(parts)
+    (parts.root / "twinboot/bin/cow").write_bytes(b"\0made by zaphod\0")
+    with pytest.raises(InfraError, match=r"initramfs.cpio .* names? this host or user: .* zaphod"):
+        members(parts)
+
+
+@pytest.mark.parametrize("user", ["root", "bob", "ubuntu", "mark"])
+def test_a_name_that_names_nobody_is_not_looked_for(
+    user: str, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", f"/home/{user}")
+    monkeypatch.setattr(bundle, "_login", lambda: user)
+    (parts.root / "bin/busybox").write_bytes(b"\0mark\0")
+    (parts.root / "twinboot/bin/cow").write_bytes(f"\0{user}\0".encode())
+    assert members(parts)
 
 
 def test_the_readme_says_what_was_seen_and_what_it_means(parts: Parts) -> None:

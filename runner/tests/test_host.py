@@ -82,6 +82,19 @@ def test_a_second_user_of_a_lock_waits_and_is_told(tmp_path: Path) -> None:
     assert told == ["waiting for another twinboot that holds lock"]
 
 
+def test_a_lock_that_is_a_link_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "slot-0.lock").symlink_to(tmp_path / "elsewhere")
+    said = r"^cannot lock .*/slot-0.lock: it is a symbolic link; remove it$"
+    with pytest.raises(InfraError, match=said), host.locked(tmp_path / "slot-0.lock"):
+        pass
+    with pytest.raises(InfraError, match=said), host.slot(tmp_path, 1, lambda: False):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InfraError, match="Is a directory; remove it"):
+        host.locked(tmp_path / "folder").__enter__()
+
+
 def test_kill_9_of_twinboot_ends_a_long_command(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from runner import host; "

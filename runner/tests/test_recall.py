@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from runner import build, evidence, host, matrix, recall, repro, symbols
+from runner import build, evidence, experiment, host, matrix, recall, repro, symbols
 from runner.build import Kernel
 from runner.errors import UserError
 from runner.experiment import Plan, begin_folder
+from runner.kconfig import load as load_kconfig
+from runner.qemu import Machine
 from runner.repro import Again
 from runner.rootfs import Rootfs
+from runner.tests import tinytree
 from runner.tests.arms import REUSE, TWINS, arm
 from runner.tests.corpus import LEAK
+from runner.tests.test_bisect_commits import git
 from runner.transcript import BootRecord, CaseLog, Transcript
 from runner.trial import Trial
 
@@ -111,6 +116,72 @@ def test_a_kernel_whose_code_is_another_is_refused(folder: Path, tmp_path: Path)
         kernel_at(tmp_path / "kernels" / fingerprint[:32], "other", fingerprint)
     with pytest.raises(UserError, match="built again it is another"):
         recall.kernels(recall.load(folder), tmp_path, say)
+
+
+@pytest.fixture
+def cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run on the tiny tree, a branch and a mailbox, whose kernels were cleaned away since."""
+    tree, path, cache = tmp_path / "tiny", tmp_path / "built", tmp_path / "cache"
+    tinytree.write(tree)
+    git(tree, "init", "-q", "-b", "main")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-qm", "one")
+    fragments = tinytree.write_fragments(tmp_path / "kconfigs")
+    monkeypatch.setattr(experiment, "load_kconfig", lambda *_: load_kconfig(["swap"], fragments))
+    patch = tmp_path / "mine.patch"
+    text = tinytree.SWAPFILE.replace("count <= 1", "count <= 2")
+    patch.write_text(tinytree.patch_of("mm/swapfile.c", tinytree.SWAPFILE, text) + "-- \n2.30\n")
+    plan = Plan(path, f"git:{tree}@main", str(patch))
+    begin_folder(plan)
+    arms = experiment.build_arms(plan, cache, say)
+    evidence.save_patches(path, arms.patchset)
+    twins = experiment.twins_of(plan, arms, Rootfs(tmp_path, "d"), Machine())
+    evidence.begin_run(path, twins, (LEAK,))
+    for kernel in (arms.base, arms.patched):
+        shutil.rmtree(kernel.image.parent)
+    return path
+
+
+def test_a_kernel_that_was_cleaned_away_is_built_again_from_what_the_run_kept(
+    cleaned: Path, tmp_path: Path
+) -> None:
+    """Though the branch went on, and the patch is another one now."""
+    tree, former = tmp_path / "tiny", recall.load(cleaned)
+    (tree / "mm/memory.c").write_text(tinytree.MEMORY.replace("do_wp_page(1)", "do_wp_page(2)"))
+    git(tree, "commit", "-qam", "two")
+    (tmp_path / "mine.patch").write_text("nothing\n")
+    found = recall.kernels(former, tmp_path / "cache", say)
+    for label in matrix.ARMS:
+        assert found[label].fingerprint == former.arm(label).fingerprint
+        assert found[label].signature == former.arm(label).signature
+    (patch,) = recall.patches(former, tmp_path / "cache", say)
+    assert "count <= 2" in patch.text
+
+
+def test_a_kernel_that_comes_out_another_is_refused(
+    cleaned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = load_kconfig(["base"], tmp_path / "kconfigs")
+    monkeypatch.setattr(experiment, "load_kconfig", lambda *_: empty)
+    with pytest.raises(UserError, match=r"built again it is another .* the configuration or"):
+        recall.kernels(recall.load(cleaned), tmp_path / "cache", say)
+
+
+@pytest.mark.parametrize(
+    ("source", "built", "pinned"),
+    [
+        (
+            "debian:l-s-5.10",
+            "debian:l-s-5.10 (l-s-5.10 5.10.223-1 from x)",
+            "debian:l-s-5.10=5.10.223-1",
+        ),
+        ("debian:l-s-5.10=1", "debian:l-s-5.10=1 (l-s-5.10 1 from x)", "debian:l-s-5.10=1"),
+        ("dir:/a@b", "dir:/a@b (commit of mine)", "dir:/a@b"),
+        ("git:/a@main", f"git:/a@main (commit {'a' * 40})", f"git:/a@{'a' * 40}"),
+    ],
+)
+def test_a_source_is_named_as_what_it_was(source: str, built: str, pinned: str) -> None:
+    assert recall._pinned(source, built) == pinned
 
 
 @pytest.mark.parametrize("fingerprint", ["../../etc", "", HEX + "0", "g" * 64])

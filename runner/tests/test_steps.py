@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner, Result
 
 from runner import each, experiment, kconfig, matrix, patchset, source, stepreport, steps
+from runner.cli import app
 from runner.comparison import Change, Comparison, Finding, Overall
 from runner.errors import PatchError, UserError
 from runner.experiment import Inputs, Plan
@@ -280,3 +282,71 @@ def test_the_base_is_booted_with_the_first_patch_and_for_what_is_in_doubt(
     first, second = guests.booted[:4], guests.booted[4:]
     assert sorted(name.partition("-")[0] for name in first) == ["base", "base"] + ["patched"] * 2
     assert sorted(name.partition("-")[0] for name in second) == ["base"] + ["patched"] * 3
+
+
+@pytest.fixture
+def made_up(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: Inputs
+) -> Plan:
+    """A walk over three patches, of which the second does not build and the third breaks a case."""
+
+    def trial(asked: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
+        bad = "patched" if "3-mm" in str(folder) else ""
+        guests.does = lambda arm, _swap, case, _: (
+            "fail" if (arm, case) == (bad, "cow/a") else "pass"
+        )
+        return guests.trial(asked, folder, stop)
+
+    monkeypatch.setattr(each, "read_inputs", lambda *_: inputs)
+    monkeypatch.setattr(matrix, "run_trial", trial)
+    return Plan(tmp_path / "out", cases=("cow",), swaps=("zram",), jobs=1, each=True)
+
+
+def compared_again(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, ["compare", str(folder), *words])
+
+
+def test_a_walk_is_judged_again_from_its_folder_alone(made_up: Plan, guests: Guests) -> None:
+    told = stepreport.document(each.run_each(made_up, print))
+    booted = len(guests.booted)
+    ended = compared_again(made_up.folder)
+    assert ended.exit_code == 1
+    assert "regression: worst of 3 prefixes against base, at 2/3, 3/3" in ended.output
+    assert (made_up.folder / "series.json").read_text() == told
+    assert len(guests.booted) == booted
+    assert (
+        "--each writes a report of its own" in compared_again(made_up.folder, "--html", "x").output
+    )
+
+
+def test_a_walk_that_was_interrupted_says_what_has_not_run(made_up: Plan, guests: Guests) -> None:
+    guests.die_at = 4
+    with pytest.raises(KeyboardInterrupt):
+        each.run_each(made_up, print)
+    walk = each.compare_walk(made_up.folder)
+    assert [step.overall.name for step in walk] == ["CLEAN", "REGRESSION", "UNDECIDED"]
+    assert "3/3 mm: ../3 undecided" in compared_again(made_up.folder).output
+    (made_up.folder / "3-mm-3/run.json").unlink()
+    said = compared_again(made_up.folder).output
+    assert "3/3 mm: ../3 has not run; `twinboot run --resume` goes on" in said
+
+
+def test_no_title_of_a_saved_walk_leads_out_of_its_folder(made_up: Plan) -> None:
+    each.run_each(made_up, print)
+    path = made_up.folder / "walk.json"
+    path.write_text(path.read_text().replace("mm: ../1", "../../x"))
+    walk = each.compare_walk(made_up.folder)
+    assert walk[0].folder == made_up.folder / "1-x"
+    assert walk[0].overall is Overall.UNDECIDED
+    path.write_text("[1]")
+    assert "no whole walk.json" in compared_again(made_up.folder).output
+
+
+def test_a_walk_does_not_go_on_with_another_series(
+    made_up: Plan, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each.run_each(made_up, print)
+    other = dataclasses.replace(inputs, patchset=inputs.patchset.prefix(1))
+    monkeypatch.setattr(each, "read_inputs", lambda *_: other)
+    with pytest.raises(UserError, match="the patches changed since; begin a new run"):
+        each.run_each(made_up, print, resumed=True)
