@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -93,8 +92,10 @@ static void put(struct place at, uint32_t sequence)
 	__atomic_store_n(word_at(at), value(at, sequence), __ATOMIC_RELAXED);
 }
 
-/* Looks of this thread that are not in a finding yet: counting each of them for
- * all to see would keep the threads apart. */
+/*
+ * Looks of this thread that are not in a finding yet: counting each of them for
+ * all to see would keep the threads apart.
+ */
 static _Thread_local long looked;
 
 static void count_looks(struct finding *f)
@@ -276,8 +277,10 @@ static bool paged_enough(const struct run *r)
 	return vmstat("pswpout") - r->swapped_out >= LEAST;
 }
 
-/* For as long as was asked; on a host that hardly runs the guest, until the
- * least that proves anything has happened, but not for ever. */
+/*
+ * For as long as was asked; on a host that hardly runs the guest, until the
+ * least that proves anything has happened, but not for ever.
+ */
 static bool going(const struct run *r)
 {
 	struct timespec now;
@@ -361,6 +364,16 @@ static uint32_t least[PAGES][WORDS], most[PAGES][WORDS];
 static uint64_t first[PAGES][WORDS];
 
 /*
+ * Word by word: memcpy() may go byte by byte, and the low byte of 0x5df beside
+ * the high one of 0x60f, read a time slice later, makes a count that never was.
+ */
+static void read_announced(uint32_t (*to)[WORDS])
+{
+	for (int i = 0; i < PAGES * WORDS; i++)
+		to[i / WORDS][i % WORDS] = board->announced[i / WORDS][i % WORDS];
+}
+
+/*
  * A child's words are what they were at the fork, whatever the parent does: an
  * announced write may not have been made yet, but all before it have been, and
  * nothing later than what had been announced when the child began is there.
@@ -406,7 +419,7 @@ static int child(void *arg)
 	/* some leave at once, with all that they share */
 	int from = roll(&d, PAGES), n = roll(&d, LOOK_PAGES);
 
-	memcpy(most, board->announced, sizeof(most));
+	read_announced(most);
 	pin_cpu(id % cpus());
 	for (int i = 0; i < n; i++)
 		child_look((from + i) % PAGES, id);
@@ -438,7 +451,7 @@ static void fork_race(void)
 
 		if (*slot)
 			lost += !!reap(*slot);
-		memcpy(least, board->announced, sizeof(least));
+		read_announced(least);
 		id++;
 		*slot = spawn(child, (void *)(intptr_t)id);
 	}
