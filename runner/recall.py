@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner import accel, evidence, host, rootfs
@@ -56,7 +56,8 @@ class Former:
         No path of a saved plan goes into it.
         """
         platform = self.saved.twins.platform
-        return Machine(platform.accelerator, platform.cpus, platform.memory_mib)
+        machine = Machine(platform.accelerator, platform.cpus, platform.memory_mib)
+        return replace(machine, icount=self.plan.cost)
 
 
 def load(folder: Path) -> Former:
