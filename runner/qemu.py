@@ -85,9 +85,10 @@ def _virtme_words(machine: Machine, files: BootFiles) -> tuple[str, ...]:
 
 
 def _kernel_words(machine: Machine, append: str) -> tuple[str, ...]:
-    # where an instruction is a nanosecond, calibrating the local timer fails after 400 million
-    ticks = ("noapictimer",) if machine.icount else ()
-    options = ("twinboot.guest=1", *kernel_options(), *ticks, *append.split())
+    # Where an instruction is a nanosecond, calibrating the local timer fails after 400 million.
+    # How many page tables a process has, and fork copies, depends on where its mappings are
+    fixed = ("noapictimer", "norandmaps") if machine.icount else ()
+    options = ("twinboot.guest=1", *kernel_options(), *fixed, *append.split())
     return tuple(word for option in options for word in ("--kopt", option))
 
 
