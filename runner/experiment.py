@@ -67,6 +67,8 @@ BURDENS = {
 }
 # One thread emulates a machine whose every instruction is counted
 COUNTING = 3.0
+# The fewest runs in each arm that give an interval of 95 % confidence or more (cost.py)
+COST_REPEATS = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from runner.comparison import Comparison
 from runner.document import document_text, save_document
 from runner.errors import TwinbootError, UserError
 from runner.experiment import (
+    COST_REPEATS,
     DEFAULT_PATCH,
     Plan,
     command_of,
@@ -59,9 +60,6 @@ from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
 from runner.steps import excused, worst
-
-# The fewest runs of each arm whose interval has a confidence of 95 % or more
-COST_REPEATS = 4
 
 
 @guarded
