@@ -294,7 +294,8 @@ def span(values: Sequence[float]) -> str:
 
 
 def number(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+    whole = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:.0f}" if whole else f"{value:.4g}"
 
 
 def _splat_sentence(row: Row, finding: Finding) -> str:
