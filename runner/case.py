@@ -44,13 +44,17 @@ class Invariant:
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpec:
-    """A count that may differ between kernels; a difference up to `tolerance` does not matter."""
+    """A count that may differ between kernels; a difference up to `tolerance` does not matter.
+
+    A cost has a `floor`: no share of base's figure below it is ever called a change (cost.py).
+    """
 
     name: str
     unit: str
     better: Better
     says: str
     tolerance: float
+    floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class _MeasureRow(_Strict):
     better: Better
     says: _Sentence
     tolerance: float = Field(0.0, ge=0.0, allow_inf_nan=False)
+    floor: float = Field(0.0, ge=0.0, lt=1.0, allow_inf_nan=False)
 
 
 class _CaseRow(_Strict):
@@ -194,7 +199,7 @@ def _case(row: object, index: int, origin: str) -> Case:
         proof=_distinct(read.proof, f"{where}: proof"),
         invariants=tuple(Invariant(name, says) for name, says in read.invariants.items()),
         measures=tuple(
-            MeasureSpec(name, spec.unit, spec.better, spec.says, spec.tolerance)
+            MeasureSpec(name, spec.unit, spec.better, spec.says, spec.tolerance, spec.floor)
             for name, spec in read.measures.items()
         ),
         default=_default(read, where),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `twinboot list` shows: cases, swaps, patches, sources, fragments, as tables.
+"""What `twinboot list` shows: cases, costs, swaps, patches, sources, fragments, as tables.
 
 It reads folders and the case table; nothing is fetched or built.
 """
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from runner import case, variant
 from runner.errors import UserError
-from runner.experiment import DEFAULT_SOURCE, FRAGMENTS, PATCHES, ROOT
+from runner.experiment import CASES, COSTS, DEFAULT_SOURCE, FRAGMENTS, PATCHES, ROOT
 from runner.swap import SWAPS
 
 Rows = Iterator[tuple[str, ...]]
@@ -33,7 +33,15 @@ def table(what: str) -> Table:
 
 
 def _cases() -> Rows:
-    for each in case.load(ROOT / "guest-tests/cases"):
+    yield from _table_of(CASES)
+
+
+def _costs() -> Rows:
+    yield from _table_of(COSTS)
+
+
+def _table_of(folder: Path) -> Rows:
+    for each in case.load(folder):
         yield each.id, ", ".join(each.swaps), each.catches
 
 
@@ -87,6 +95,7 @@ def _fragments() -> Rows:
 
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "cases": (("case", "swap", "what it would catch"), _cases),
+    "costs": (("cost case", "swap", "what it would catch"), _costs),
     "swaps": (("swap", "size", "what it is"), _swaps),
     "patches": (("patch set", "length", "subject of the last"), _patches),
     "sources": (("source", "what it is"), _sources),

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Literal
 
 from runner.case import Better, Case, Invariant, MeasureSpec
+from runner.cost import allowed
 from runner.errors import EXIT_ALL_SKIPPED, EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED
 from runner.judging import GUEST, judge_guests
 from runner.outcome import BAD, UNJUDGED, Checked, Outcome, Verdict
@@ -323,11 +324,11 @@ def _change(before: Sequence[Verdict], after: Sequence[Verdict]) -> Change:
 
 
 def differs(spec: MeasureSpec, before: tuple[float, ...], after: tuple[float, ...]) -> bool:
-    """Whether the ranges lie apart and the medians by more than the tolerance."""
+    """Whether the ranges lie apart and the medians by more than is allowed."""
     if not before or not after:
         return False
     apart = max(before) < min(after) or max(after) < min(before)
-    return apart and abs(median(after) - median(before)) > spec.tolerance
+    return apart and abs(median(after) - median(before)) > allowed(spec, before)
 
 
 def _measure_change(

@@ -10,6 +10,7 @@ from statistics import median
 
 from runner.case import Case
 from runner.comparison import Change, Comparison, Finding, Row
+from runner.cost import allowed
 from runner.judging import GUEST
 from runner.outcome import Verdict
 
@@ -65,9 +66,11 @@ def _unheard(row: Row) -> bool:
 
 
 def _barely(row: Row, finding: Finding) -> bool:
-    """A measure that moved by less than twice its tolerance, or by less than a tenth."""
+    """A measure that moved by less than twice what is allowed; one that is no cost by a tenth."""
     if finding.subject != "measure":
         return False
     spec = row.case.measure(finding.name)
-    before, after = median(row.base.values(spec.name)), median(row.patched.values(spec.name))
-    return abs(after - before) <= max(2 * spec.tolerance, BARELY * max(abs(before), abs(after)))
+    runs = row.base.values(spec.name)
+    before, after = median(runs), median(row.patched.values(spec.name))
+    enough = BARELY * max(abs(before), abs(after)) if not spec.floor else 0
+    return abs(after - before) <= max(2 * allowed(spec, runs), enough)

@@ -44,6 +44,7 @@ from runner.twins import Arm, Platform, Twins
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = ROOT / "guest-tests/cases"
+COSTS = ROOT / "guest-tests/costs"
 FRAGMENTS = ("base", "swap", "thp", "ksm", "memcg")
 DEFAULT_SOURCE = "debian:linux-source-5.10"
 PATCHES = ROOT / "patches"
@@ -64,6 +65,10 @@ BURDENS = {
     # an eighth of the memory is shadow, and what is freed stays in quarantine for a while
     "kasan": Burden(10.0, 2048),
 }
+# One thread emulates a machine whose every instruction is counted
+COUNTING = 3.0
+# The fewest runs in each arm that give an interval of 95 % confidence or more (cost.py)
+COST_REPEATS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ class Plan:
 
     Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
     With foreign programs (`kselftests`, `commands`) only those of our cases run that are named.
-    `upto` is how many of the patches are taken, 0 for all of them.
+    `upto` is how many of the patches are taken, 0 for all of them. With `cost` the guests' time
+    counts instructions, and the cost cases run in place of all others.
     """
 
     folder: Path
@@ -95,6 +101,7 @@ class Plan:
     baseline: Path | None = None
     upto: int = 0
     each: bool = False
+    cost: bool = False
 
 
 _PLAN = TypeAdapter(Plan)
@@ -186,7 +193,12 @@ def _words_of(plan: Plan) -> Iterator[str]:
     for option, values in several.items():
         for value in values:
             yield from (option, value)
-    flags = {"--full": plan.full, "--each": plan.each, "--vmcore": plan.machine.vmcore}
+    flags = {
+        "--cost": plan.cost,
+        "--full": plan.full,
+        "--each": plan.each,
+        "--vmcore": plan.machine.vmcore,
+    }
     yield from (option for option, wanted in flags.items() if wanted)
     yield from ("--repeats", str(plan.repeats), "--seed", str(plan.seed))
     usual = Plan(Path())
@@ -211,9 +223,11 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
         raise UserError(f"--repeats is {plan.repeats}; each case has to run at least once")
     if plan.confirm < 0:
         raise UserError(f"--confirm is {plan.confirm}; it is a number of runs, 0 for none")
+    if plan.cost:
+        _refuse_with_cost(plan)
     if (plan.kselftests or plan.commands) and not plan.cases:
         return ()
-    chosen = case.select(case.load(CASES), plan.cases)
+    chosen = case.select(case.load(COSTS if plan.cost else CASES), plan.cases)
     if not (plan.full or plan.cases or plan.swaps):
         chosen = case.by_default(chosen)
     kinds = {swap.kind for swap in swaps_of(plan, chosen)}
@@ -223,6 +237,13 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
             "none of these cases runs on these kinds of swap; see `twinboot list cases`"
         )
     return fitting
+
+
+def _refuse_with_cost(plan: Plan) -> None:
+    if plan.accelerator == "kvm":
+        raise UserError("--cost counts instructions, which KVM does not; leave --accel kvm out")
+    if plan.kselftests or plan.commands:
+        raise UserError("--cost runs the cost cases alone; leave --kselftest and --command out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,16 +306,20 @@ def choose_machine(
     plan: Plan, kernel: Kernel, root: Rootfs, cache: Path, progress: Progress
 ) -> Machine:
     """The guests' machine, with the accelerator that a probe boot showed to work."""
+    memory = max(plan.machine.memory_mib, burden(plan).memory_mib)
+    if plan.cost:
+        progress("guests run under TCG with one CPU, their time counts instructions")
+        return Machine("tcg", cpus=1, memory_mib=memory, vmcore=plan.machine.vmcore, icount=True)
     found = accel.choose(plan.accelerator, kernel.image, root.path, cache)
     progress(f"guests run under {found.name.upper()} ({found.why})")
-    memory = max(plan.machine.memory_mib, burden(plan).memory_mib)
     return dataclasses.replace(plan.machine, accelerator=found.name, memory_mib=memory)
 
 
 def burden(plan: Plan) -> Burden:
-    """The heaviest of what the plan's fragments ask for."""
+    """The heaviest of what the plan's fragments ask for, and what counting adds to it."""
     asked = [BURDENS.get(Path(name).stem, Burden()) for name in (*FRAGMENTS, *plan.fragments)]
-    return Burden(max(each.slowness for each in asked), max(each.memory_mib for each in asked))
+    slowness = max(each.slowness for each in asked) * (COUNTING if plan.cost else 1.0)
+    return Burden(slowness, max(each.memory_mib for each in asked))
 
 
 def twins_of(plan: Plan, arms: Arms, root: Rootfs, machine: Machine) -> Twins:

@@ -18,7 +18,7 @@ from pydantic import StrictInt as Number
 from runner import variant
 from runner.case import UniqueKeys
 from runner.errors import UserError
-from runner.experiment import PATCHES, ROOT, Plan
+from runner.experiment import COST_REPEATS, PATCHES, ROOT, Plan
 from runner.qemu import Machine
 
 
@@ -46,6 +46,7 @@ class Experiment(BaseModel):
     swap: _Words = ()
     kselftest: _Words = ()
     command: _Words = ()
+    cost: Yes = False
     full: Yes = False
     repeats: Annotated[Number, Field(ge=1)] | None = None
     confirm: Annotated[Number, Field(ge=0)] | None = None
@@ -65,6 +66,8 @@ class Experiment(BaseModel):
     def plan(self, folder: Path) -> Plan:
         """The plan of the run; what the file leaves open is as for `twinboot run`."""
         said = self.model_dump(exclude_unset=True, exclude_none=True)
+        if self.cost:
+            said.setdefault("repeats", COST_REPEATS)
         names = {
             "kconfig": "fragments",
             "cc": "compiler",

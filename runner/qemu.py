@@ -24,6 +24,7 @@ DRGN = Path("monitor/drgn")
 class Machine:
     """What a guest is made of. A timing under KVM is never compared with one under TCG.
 
+    With `icount` its time counts instructions: one nanosecond for each, on its one CPU.
     `gdb` and `drgn` are the sockets at which QEMU waits for those debuggers; with `vmcore` the
     memory of a guest that dies is kept.
     """
@@ -34,6 +35,7 @@ class Machine:
     gdb: Path | None = None
     vmcore: bool = False
     drgn: Path | None = None
+    icount: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def guest_argv(
     """
     return (
         *_virtme_words(machine, files),
-        *_kernel_words(append),
+        *_kernel_words(machine, append),
         "--qemu-opts",
         *_accelerator_words(machine),
         *_network_words(ssh_port),
@@ -82,8 +84,11 @@ def _virtme_words(machine: Machine, files: BootFiles) -> tuple[str, ...]:
     )
 
 
-def _kernel_words(append: str) -> tuple[str, ...]:
-    options = ("twinboot.guest=1", *kernel_options(), *append.split())
+def _kernel_words(machine: Machine, append: str) -> tuple[str, ...]:
+    # Where an instruction is a nanosecond, calibrating the local timer fails after 400 million.
+    # How many page tables a process has, and fork copies, depends on where its mappings are
+    fixed = ("noapictimer", "norandmaps") if machine.icount else ()
+    options = ("twinboot.guest=1", *kernel_options(), *fixed, *append.split())
     return tuple(word for option in options for word in ("--kopt", option))
 
 
@@ -113,6 +118,9 @@ def kernel_options() -> tuple[str, ...]:
 def _accelerator_words(machine: Machine) -> tuple[str, ...]:
     if machine.accelerator == "kvm":
         return ()
+    if machine.icount:
+        # idle time passes as on the host (sleep=on): nothing that is counted is idle
+        return ("-accel", "tcg,thread=single", "-icount", "shift=0")
     # one host thread per guest CPU, or a race between them can never show
     return ("-accel", "tcg,thread=multi")
 

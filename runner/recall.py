@@ -56,7 +56,8 @@ class Former:
         No path of a saved plan goes into it.
         """
         platform = self.saved.twins.platform
-        return Machine(platform.accelerator, platform.cpus, platform.memory_mib)
+        machine = Machine(platform.accelerator, platform.cpus, platform.memory_mib)
+        return replace(machine, icount=self.plan.cost)
 
 
 def load(folder: Path) -> Former:

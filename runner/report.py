@@ -7,7 +7,7 @@ It decides and phrases nothing; the JSON document is evidence.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from runner.comparison import Change, Comparison, Overall, Row, differs
 from runner.complaints import complaints
+from runner.costreport import HEADS, cost_lines
 from runner.judging import GUEST
 from runner.outcome import Verdict
 from runner.wording import (
@@ -129,6 +130,7 @@ def print_report(comparison: Comparison, console: Console) -> None:
         _print_line(text, "dim", console)
     console.print()
     _print_quiet(comparison, console)
+    _print_costs(comparison, console)
     for complaint in complaints(comparison):
         _print_line(f"splat: {complaint}", "dim", console)
     lines = change_lines(comparison)
@@ -159,6 +161,8 @@ def markdown(comparison: Comparison) -> str:
         for change in reversed(changes):
             lines.append(f"- **{change.change.name}** {_md(change.where)}: {_md(change.sentence)}")
             lines += [f"  - also **{word.name}**: {_md(text)}" for word, text in change.also]
+    if costs := cost_lines(comparison):
+        lines += ["", "## Costs", "", *_md_rows(HEADS, (line.cells() for line in costs))]
     if found := complaints(comparison):
         lines += ["", "## The kernel's complaints", ""]
         lines += [f"- {_md(str(complaint))}" for complaint in found]
@@ -230,6 +234,17 @@ def _print_quiet(comparison: Comparison, console: Console) -> None:
     console.print()
 
 
+def _print_costs(comparison: Comparison, console: Console) -> None:
+    lines = cost_lines(comparison)
+    if not lines:
+        return
+    table = Table(*HEADS, box=None, pad_edge=False, highlight=False)
+    for line in lines:
+        table.add_row(*(escape(cell) for cell in line.cells()), style=_STYLES.get(line.change, ""))
+    console.print(table)
+    console.print()
+
+
 def _by_group(lines: Iterable[QuietLine]) -> Iterator[tuple[str, list[QuietLine]]]:
     groups: dict[str, list[QuietLine]] = {}
     for line in lines:
@@ -270,6 +285,13 @@ def _md_table(comparison: Comparison) -> Iterator[str]:
             "; ".join(row_doubt(row)),
         )
         yield "| " + " | ".join(_md(cell) for cell in cells) + " |"
+
+
+def _md_rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
+    for row in rows:
+        yield "| " + " | ".join(_md(cell) for cell in row) + " |"
 
 
 def clean(text: str) -> str:

@@ -22,6 +22,7 @@ from runner.comparison import (
     Row,
     detectable_rate,
 )
+from runner.cost import ratio
 from runner.judging import GUEST
 from runner.outcome import UNJUDGED, Checked, Outcome, Verdict
 from runner.twins import Arm, Twins
@@ -279,7 +280,9 @@ def _runs_tally(checks: Sequence[Checked]) -> tuple[int, int, str]:
 def _measure_sentence(row: Row, finding: Finding) -> str:
     spec = row.case.measure(finding.name)
     base, patched = row.base.values(spec.name), row.patched.values(spec.name)
-    return f"{spec.says}: {span(base)} on base, {span(patched)} with the patch"
+    told = f"{spec.says}: {span(base)} on base, {span(patched)} with the patch"
+    found = ratio(base, patched) if spec.floor else None
+    return f"{told}, {found.middle - 1:+.2%}" if found else told
 
 
 def span(values: Sequence[float]) -> str:
@@ -291,7 +294,8 @@ def span(values: Sequence[float]) -> str:
 
 
 def number(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+    whole = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:.0f}" if whole else f"{value:.4g}"
 
 
 def _splat_sentence(row: Row, finding: Finding) -> str:

@@ -16,10 +16,10 @@ from runner.progress import Teller
 @guarded
 def list_things(
     what: Annotated[
-        str, typer.Argument(help="cases, swaps, patches, sources or fragments.")
+        str, typer.Argument(help="cases, costs, swaps, patches, sources or fragments.")
     ] = "cases",
 ) -> None:
-    """What there is: cases, swaps, patches, sources, fragments."""
+    """What there is: cases, costs, swaps, patches, sources, fragments."""
     console().print(catalogue.table(what))
 
 

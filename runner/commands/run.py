@@ -46,6 +46,7 @@ from runner.comparison import Comparison
 from runner.document import document_text, save_document
 from runner.errors import TwinbootError, UserError
 from runner.experiment import (
+    COST_REPEATS,
     DEFAULT_PATCH,
     Plan,
     command_of,
@@ -77,6 +78,14 @@ def run(
     swap: SwapOption = None,
     kselftest: KselftestOption = None,
     command: CommandOption = None,
+    cost: Annotated[
+        bool,
+        typer.Option(
+            "--cost",
+            help="In place of the cases: how many instructions an operation takes, in guests "
+            f"whose time counts them. Unless --repeats says otherwise {COST_REPEATS} runs.",
+        ),
+    ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Every case on every swap, not the default selection.")
     ] = False,
@@ -129,6 +138,8 @@ def run(
         _go_on(ctx, resume, wanted, quiet)
     if each:
         _refuse_with_each(wanted, shard)
+    if cost and _left_out(ctx, "repeats"):
+        repeats = COST_REPEATS
     folder = (out or _new_folder(patch)).absolute()
     source, patch = taken(source, patch, folder)
     plan = Plan(
@@ -152,6 +163,7 @@ def run(
         baseline=baseline.absolute() if baseline else None,
         upto=upto,
         each=each,
+        cost=cost,
     )
     if bisect_exit:
         _tell_git_bisect(plan, wanted, quiet)
@@ -160,6 +172,12 @@ def run(
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
     publish(comparison, plan.folder, wanted)
+
+
+def _left_out(ctx: typer.Context, name: str) -> bool:
+    """Whether neither the command line nor an experiment file says it."""
+    came_from = ctx.get_parameter_source(name)
+    return came_from is not None and came_from.name == "DEFAULT"
 
 
 def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:

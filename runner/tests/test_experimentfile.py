@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from runner import cli
 from runner.commands import run as command
 from runner.errors import UserError
-from runner.experiment import ROOT, Plan
+from runner.experiment import COST_REPEATS, ROOT, Plan
 from runner.experimentfile import Experiment, read
 from runner.qemu import Machine
 
@@ -70,6 +70,19 @@ def test_every_key_reaches_the_plan(tmp_path: Path) -> None:
 
 def test_what_a_file_leaves_open_is_as_for_a_run_without_it(tmp_path: Path) -> None:
     assert read(written(tmp_path, "seed: 1")).plan(tmp_path) == Plan(tmp_path)
+
+
+def test_a_cost_run_is_repeated_more_often_unless_the_file_or_the_command_line_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, out = written(tmp_path, "cost: true"), tmp_path / "out"
+    plan = planned(monkeypatch, "--out", str(out), "--experiment", str(path))
+    assert plan == read(path).plan(out)
+    assert (plan.cost, plan.repeats) == (True, COST_REPEATS)
+    assert planned(monkeypatch, "--cost", "--repeats", "2").repeats == 2
+    assert planned(monkeypatch).repeats == Plan(tmp_path).repeats
+    path.write_text("cost: true\nrepeats: 3")
+    assert planned(monkeypatch, "--experiment", str(path)).repeats == 3
 
 
 def test_the_keys_are_the_options_of_a_run() -> None:

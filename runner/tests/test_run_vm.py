@@ -289,3 +289,17 @@ def test_a_row_is_reproduced_here_and_in_a_bare_folder_elsewhere(
     )
     assert re.search(r"^base: FAIL no_leak.*^patched: PASS$.*^FIXED", done.stdout, re.M | re.S)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ten_percent_more_instructions_per_fault_are_found_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    slower = ROOT / "patches/cost/ten-per-cent-per-fault.patch"
+    words = ("--cost", "--case", "cost/wr_sync", "--case", "cost/loop", "--repeats", "1")
+    code, document = run(tmp_path / "run", *words, "--confirm", "0", "--patch", slower)
+    assert changes(document) == {
+        ("guest/boot", "zram"): "SAME",
+        ("cost/loop", "zram"): "SAME",
+        ("cost/wr_sync", "zram"): "WORSENED",
+    }
+    assert code == 1
