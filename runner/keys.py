@@ -7,6 +7,7 @@ No connection is made here; runner/guest.py does.
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from runner import host
 
 KIND = "ssh-ed25519"
+# What guest-tests/c/seed-random.c reads
+SEED_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,12 @@ class BootKeys:
 
 
 def make_keys(folder: Path) -> BootKeys:
-    """Write what the guest needs (its host key, our public key) into `folder`, mode 0700."""
+    """Write what the guest needs into `folder`, mode 0700: its host key, our public key, a seed."""
     host.make_folder(folder)
     folder.chmod(0o700)
     client, server = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
     host.write_atomic(folder / "hostkey", _dropbear_format(server))
+    host.write_atomic(folder / "seed", os.urandom(SEED_BYTES))
     public = _as_paramiko(client)
     host.write_atomic(folder / "authorized_keys", f"{KIND} {public.get_base64()}\n")
     return BootKeys(public, _as_paramiko(server))

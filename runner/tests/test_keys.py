@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.keys import make_keys
+from runner.keys import SEED_BYTES, make_keys
 
 
 @pytest.mark.skipif(shutil.which("dropbearkey") is None, reason="dropbearkey is not installed")
@@ -24,8 +24,11 @@ def test_dropbear_reads_the_host_key_that_we_expect(tmp_path: Path) -> None:
     assert f"ssh-ed25519 {keys.server.get_base64()}" in said
 
 
-def test_two_boots_share_no_key(tmp_path: Path) -> None:
+def test_two_boots_share_no_key_and_no_random_numbers(tmp_path: Path) -> None:
     first, second = make_keys(tmp_path / "a"), make_keys(tmp_path / "b")
+    seeds = {(tmp_path / name / "seed").read_bytes() for name in "ab"}
+    assert {len(seed) for seed in seeds} == {SEED_BYTES}
+    assert len(seeds) == 2
     assert first.client != second.client
     assert first.server != second.server
 
@@ -38,4 +41,5 @@ def test_nobody_else_on_the_host_can_read_the_keys_and_ours_is_never_written(
     assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == [
         "authorized_keys",
         "hostkey",
+        "seed",
     ]
