@@ -22,10 +22,13 @@ from runner import (
     foreign,
     given,
     host,
+    matrix,
+    quick,
     rootfs,
     shard,
     source,
 )
+from runner.baseline import Need
 from runner.boots import Boots, begin, boot_and_compare
 from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
@@ -78,7 +81,8 @@ class Plan:
     Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
     With foreign programs (`kselftests`, `commands`) only those of our cases run that are named.
     `upto` is how many of the patches are taken, 0 for all of them. With `cost` the guests' time
-    counts instructions, and the cost cases run in place of all others.
+    counts instructions, and the cost cases run in place of all others. `quick` takes those cases
+    that the patches can affect first, and the base's evidence of an earlier run if one fits.
     """
 
     folder: Path
@@ -102,6 +106,7 @@ class Plan:
     upto: int = 0
     each: bool = False
     cost: bool = False
+    quick: bool = False
 
 
 _PLAN = TypeAdapter(Plan)
@@ -150,17 +155,45 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
             begin_folder(plan)
         arms = build_arms(plan, cache, progress)
         save_patches(plan.folder, arms.patchset)
-        cases, root = choose_programs(plan, ours, wanted, cache, progress)
+        picked = _quick_selection(plan, ours, arms)
+        cases, root = choose_programs(plan, picked.cases, wanted, cache, progress)
         machine = choose_machine(plan, arms.base, root, cache, progress)
         cut = shard.cut(cases, [swap.kind for swap in swaps_of(plan, cases)], plan.shard)
         whole = matrix_of(plan, arms, root, machine, shard.narrowed(cases, cut.rows))
         origin = Origin(host.now(), host.processor(), cut)
-        now = Evidence(twins_of(plan, arms, root, machine), cases, (), origin)
+        now = Evidence(_said(picked, twins_of(plan, arms, root, machine)), cases, (), origin)
+        if plan.quick and not resumed:
+            progress(picked.why)
+            plan = _with_base_evidence(plan, whole, now)
         if cut.mine:
             progress(f"{cut.name}: {len(cut.rows)} of {sum(map(len, cut.shards))} rows")
         asked = Boots(plan.folder, whole, plan.confirm, plan.jobs, plan.baseline)
         begin(asked, now, progress)
         return boot_and_compare(asked, progress)
+
+
+def _quick_selection(plan: Plan, ours: tuple[Case, ...], arms: Arms) -> quick.Selection:
+    """With --quick the cases to begin with, otherwise all."""
+    if not plan.quick:
+        return quick.Selection(ours)
+    known = quick.lessons(PATCHES / "known-bad", arms.fetched.version)
+    return quick.select(ours, plan.swaps, arms.patchset, known)
+
+
+def _said(picked: quick.Selection, twins: Twins) -> Twins:
+    notes = (*twins.notes, picked.why) if picked.why else twins.notes
+    return dataclasses.replace(twins, notes=notes, selection=picked.brief)
+
+
+def _with_base_evidence(plan: Plan, whole: Matrix, now: Evidence) -> Plan:
+    """The plan with an earlier run as its baseline, if one fits; so it is resumed, too."""
+    if plan.baseline:
+        return plan
+    need = Need(now.twins, whole.cases, matrix.planned(whole), now.origin.host)
+    folders = dict.fromkeys((plan.folder.parent, host.cache_dir() / "runs"))
+    plan = dataclasses.replace(plan, baseline=quick.newest_baseline(folders, need))
+    _save_plan(plan)
+    return plan
 
 
 def plan_of(folder: Path) -> Plan:
@@ -195,6 +228,7 @@ def _words_of(plan: Plan) -> Iterator[str]:
             yield from (option, value)
     flags = {
         "--cost": plan.cost,
+        "--quick": plan.quick,
         "--full": plan.full,
         "--each": plan.each,
         "--vmcore": plan.machine.vmcore,
@@ -225,6 +259,8 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
         raise UserError(f"--confirm is {plan.confirm}; it is a number of runs, 0 for none")
     if plan.cost:
         _refuse_with_cost(plan)
+    if plan.quick and (plan.cost or plan.full or plan.shard):
+        raise UserError("--quick chooses the cases itself; leave --cost, --full and --shard out")
     if (plan.kselftests or plan.commands) and not plan.cases:
         return ()
     chosen = case.select(case.load(COSTS if plan.cost else CASES), plan.cases)
@@ -378,5 +414,9 @@ def begin_folder(plan: Plan) -> None:
     """The plan is written first, so that a run that is killed still tells what it was."""
     if (plan.folder / "plan.json").exists():
         raise UserError(f"{plan.folder} holds a run already; choose another --out")
+    _save_plan(plan)
+
+
+def _save_plan(plan: Plan) -> None:
     told = dataclasses.asdict(plan)
     host.write_atomic(plan.folder / "plan.json", json.dumps(told, indent=1, default=str) + "\n")

@@ -40,7 +40,10 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Twins:
-    """The two kernels that were booted, and how. `kconfig_patched`: the patches touch Kconfig."""
+    """The two kernels that were booted, and how. `kconfig_patched`: the patches touch Kconfig.
+
+    `selection` says which part of the cases ran, where twinboot chose it.
+    """
 
     base: Arm
     patched: Arm
@@ -49,6 +52,7 @@ class Twins:
     seed: int = 0
     kconfig_patched: bool = False
     notes: tuple[str, ...] = ()
+    selection: str = ""
 
     @property
     def identical(self) -> bool:

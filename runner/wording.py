@@ -114,6 +114,7 @@ def overall_sentence(comparison: Comparison) -> str:
     broken = sum(bool(row.failing_on_both) for row in rows)
     tail = [f"{same} of {len(rows)} rows unchanged"]
     tail += [f"{_count(broken, 'row')} failing on both"] if broken else []
+    tail += [comparison.twins.selection] if comparison.twins.selection else []
     parts = [part for part in (bad, unclear, good) if part] + tail
     return f"{comparison.overall.value}: {'; '.join(parts)}"
 

@@ -86,6 +86,14 @@ def run(
             f"whose time counts them. Unless --repeats says otherwise {COST_REPEATS} runs.",
         ),
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="First those cases that noticed known bugs where the patch is, each on one swap, "
+            "once; base's evidence from the newest earlier run that fits.",
+        ),
+    ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Every case on every swap, not the default selection.")
     ] = False,
@@ -132,14 +140,18 @@ def run(
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
-    if baseline and confirm < 1:
-        raise UserError("--baseline needs --confirm 1 or more, or a change of the host goes unseen")
+    if (baseline or quick) and confirm < 1:
+        raise UserError(
+            "--baseline and --quick need --confirm 1 or more, or a change of the host goes unseen"
+        )
     if resume:
         _go_on(ctx, resume, wanted, quiet)
     if each:
         _refuse_with_each(wanted, shard)
     if cost and _left_out(ctx, "repeats"):
         repeats = COST_REPEATS
+    if quick and _left_out(ctx, "repeats"):
+        repeats = 1
     folder = (out or _new_folder(patch)).absolute()
     source, patch = taken(source, patch, folder)
     plan = Plan(
@@ -164,6 +176,7 @@ def run(
         upto=upto,
         each=each,
         cost=cost,
+        quick=quick,
     )
     if bisect_exit:
         _tell_git_bisect(plan, wanted, quiet)
