@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -42,9 +42,10 @@ from runner.commands.options import (
     guarded,
     taken,
 )
+from runner.commands.watch import changes, watched
 from runner.comparison import Comparison
 from runner.document import document_text, save_document
-from runner.errors import TwinbootError, UserError
+from runner.errors import EXIT_CLEAN, BuildFailed, PatchError, TwinbootError, UserError
 from runner.experiment import (
     COST_REPEATS,
     DEFAULT_PATCH,
@@ -136,6 +137,12 @@ def run(
             help="Exit codes for `git bisect run`: 0 good, 1 bad, 125 skip, 128 and more: stop.",
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Run again when the patch or a dir: source changes, until Ctrl-C."
+        ),
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
@@ -148,6 +155,10 @@ def run(
         _go_on(ctx, resume, wanted, quiet)
     if each:
         _refuse_with_each(wanted, shard)
+    if watch and (each or bisect_exit or shard or out):
+        raise UserError(
+            "--watch runs again and again; leave --each, --shard, --out and --bisect-exit out"
+        )
     if cost and _left_out(ctx, "repeats"):
         repeats = COST_REPEATS
     if quick and _left_out(ctx, "repeats"):
@@ -178,6 +189,8 @@ def run(
         cost=cost,
         quick=quick,
     )
+    if watch:
+        _keep_running(plan, wanted, quiet)
     if bisect_exit:
         _tell_git_bisect(plan, wanted, quiet)
     if each:
@@ -204,6 +217,23 @@ def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
         print(f"twinboot: {error}", file=sys.stderr)
         raise typer.Exit(exitcode.of_error(error)) from None
     raise typer.Exit(exitcode.of_result(_deliver(comparison, plan.folder, wanted)))
+
+
+def _keep_running(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
+    """A run, and one more after each change, each in a folder of its own; ended by Ctrl-C.
+
+    A patch that does not apply or build is told and waited for.
+    """
+    for _ in changes(watched(plan.source, plan.patch)):
+        plan = replace(plan, folder=_new_folder(plan.patch).absolute())
+        try:
+            with Teller(quiet) as tell:
+                comparison = run_experiment(plan, tell)
+            _deliver(comparison, plan.folder, wanted)
+        except (UserError, PatchError, BuildFailed) as error:
+            print(f"twinboot: {error}", file=sys.stderr)
+        print("waiting for a change; Ctrl-C ends it", file=sys.stderr, flush=True)
+    raise typer.Exit(EXIT_CLEAN)
 
 
 def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from runner import case, quick
 from runner.affected import Lesson, Place, affected, places
+from runner.commands.watch import changes, watched
 from runner.errors import UserError
 from runner.experiment import CASES, PATCHES, Plan, chosen_cases
 from runner.patchset import load
@@ -105,3 +109,38 @@ def test_what_was_left_out_is_said() -> None:
 def test_quick_is_refused_beside_what_chooses_cases_too() -> None:
     with pytest.raises(UserError, match="--quick chooses the cases itself"):
         chosen_cases(Plan(Path("/nowhere"), quick=True, full=True))
+
+
+def waited(changed: Iterator[None], what: Callable[[], object]) -> None:
+    """Make a change again and again until it is noticed: watching begins a moment after asking."""
+    noticed = threading.Event()
+
+    def make() -> None:
+        while not noticed.wait(0.2):
+            what()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(make)
+        next(changed)
+        noticed.set()
+
+
+def test_a_patch_that_an_editor_replaces_is_a_change_and_a_neighbour_is_none(
+    tmp_path: Path,
+) -> None:
+    patch = tmp_path / "my.patch"
+    patch.write_text("one")
+    changed = changes(watched("debian:linux-source-5.10", str(patch)))
+    next(changed)
+
+    def replace() -> None:
+        fresh = tmp_path / ".my.patch.swp"
+        fresh.write_text("two")
+        fresh.rename(patch)
+
+    waited(changed, replace)
+
+
+def test_nothing_to_watch_is_refused_in_one_sentence() -> None:
+    with pytest.raises(UserError, match="--watch needs a --patch that is a file"):
+        watched("debian:linux-source-5.10", "sketch-of-somebody")
