@@ -63,13 +63,22 @@ class Desk:
 
 
 def trials(matrix: Matrix) -> Iterator[Trial]:
-    """Every trial, the arms interleaved and taking turns to go first."""
+    """Every trial, the arms interleaved and taking turns to go first.
+
+    The swaps with the longest guests come first, so that no long one is alone at the end.
+    """
+    swaps = sorted(matrix.swaps, key=lambda swap: _deadlines(matrix, swap), reverse=True)
     for repeat in range(matrix.first, matrix.first + matrix.repeats):
-        for swap in matrix.swaps:
+        for swap in swaps:
             fitting = tuple(case for case in matrix.cases if swap.kind in case.swaps)
             for arm in ARMS if repeat % 2 else ARMS[::-1]:
                 if fitting:
                     yield _trial(matrix, arm, repeat, swap, fitting)
+
+
+def _deadlines(matrix: Matrix, swap: Swap) -> float:
+    """In all, of the cases of one guest: how long it takes, beside others."""
+    return sum(case.deadline for case in matrix.cases if swap.kind in case.swaps)
 
 
 def _trial(

@@ -148,9 +148,8 @@ def run(
     """Build both kernels, boot both, run the cases, compare and judge."""
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
     if (baseline or quick) and confirm < 1:
-        raise UserError(
-            "--baseline and --quick need --confirm 1 or more, or a change of the host goes unseen"
-        )
+        option = "--baseline" if baseline else "--quick"
+        raise UserError(f"{option} needs --confirm 1 or more, or a change of the host goes unseen")
     if resume:
         _go_on(ctx, resume, wanted, quiet)
     if each:

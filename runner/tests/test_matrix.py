@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,12 @@ def test_the_arms_are_interleaved_and_take_turns_to_go_first() -> None:
         *("base-zram-1", "patched-zram-1", "base-disk-1", "patched-disk-1"),
         *("patched-zram-2", "base-zram-2", "patched-disk-2", "base-disk-2"),
     ]
+
+
+def test_the_guests_that_take_longest_come_first_in_both_arms() -> None:
+    crowded = replace(matrix(1), cases=(*matrix().cases, *(case(f"d/{n}", "disk") for n in "xyz")))
+    order = [trial.name for trial in trials(crowded)]
+    assert order == ["base-disk-1", "patched-disk-1", "base-zram-1", "patched-zram-1"]
 
 
 def test_each_guest_runs_the_cases_that_fit_its_swap() -> None:
