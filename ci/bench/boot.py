@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""CPU seconds from QEMU's start to a command's end: raw QEMU, virtme-ng by hand, and ours.
+
+The same image, machine and accelerator (TCG); a round of all after another, so that the host's mood
+meets each alike. CPU seconds are those of QEMU and all around it.
+
+    .venv/bin/python ci/bench/boot.py IMAGE [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from runner import cpio, host, rootfs
+from runner.experiment import ROOT
+from runner.guest import Boot, Guest
+from runner.host import How
+from runner.qemu import Machine
+from runner.swap import set_up_command, swap_named
+
+PATIENCE_S = 240.0
+INIT = b"#!/bin/busybox sh\nexec /bin/busybox poweroff -f\n"
+
+
+def raw(image: Path, folder: Path) -> None:
+    """A kernel whose init powers off at once."""
+    busybox = Path(shutil.which("busybox") or "busybox").read_bytes()
+    init = cpio.file("init", INIT, executable=True)
+    archive = cpio.archive([cpio.console(), cpio.file("bin/busybox", busybox, True), init])
+    host.write_atomic(folder / "raw.cpio", archive)
+    machine = ("-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "1024M")
+    quiet = ("-display", "none", "-serial", f"file:{folder}/raw.log", "-monitor", "none")
+    what = ("-kernel", image, "-initrd", folder / "raw.cpio", "-append", "console=ttyS0 quiet")
+    host.run(
+        ("qemu-system-x86_64", *machine, "-accel", "tcg,thread=multi", *quiet, "-no-reboot", *what),
+        How(timeout=PATIENCE_S),
+    )
+
+
+def by_hand(image: Path, folder: Path) -> None:
+    """What one types without twinboot: the command runs on the host's root folder.
+
+    Without udevd on the host virtme-ng runs the command, but does not learn its exit code.
+    """
+    size = ("--cpus", "2", "--memory", "1G")
+    said = host.run(
+        (
+            "vng",
+            "--verbose",
+            "--run",
+            image,
+            *size,
+            "--disable-kvm",
+            "--force-9p",
+            "--exec",
+            "true",
+        ),
+        How(cwd=folder, timeout=PATIENCE_S, check=False),
+    )
+    if "script exited with code 0" not in said.stdout + said.stderr:
+        raise SystemExit(f"vng ran no command: {(said.stdout + said.stderr)[-2000:]}")
+
+
+def ours(image: Path, folder: Path, swap: bool = False) -> None:
+    """A command over ssh; with `swap` zram is set up and checked before, and the command is framed
+    as a case is.
+    """
+    root = rootfs.build_rootfs(ROOT / "guest-tests", host.cache_dir(), lambda _: None)
+    with Guest(Boot(image, root.path, Machine(), folder / "boot", PATIENCE_S)) as guest:
+        if not guest.boot():
+            raise SystemExit(f"the guest did not boot; see {guest.console}")
+        if swap:
+            guest.run(set_up_command(swap_named("zram"), 1), PATIENCE_S)
+        word = ("/twinboot/guest/run-case", "bench/true", "1", "true") if swap else ("true",)
+        if guest.run(word, PATIENCE_S).exit != 0:
+            raise SystemExit("the guest ran no command")
+
+
+def with_swap(image: Path, folder: Path) -> None:
+    ours(image, folder, swap=True)
+
+
+WAYS: dict[str, Callable[[Path, Path], None]] = {
+    "raw QEMU, init powers off": raw,
+    "`vng --run IMAGE --force-9p --exec true`": by_hand,
+    "ours, to the end of `true`": ours,
+    "ours, swap set up, to the end of the first case": with_swap,
+}
+
+
+def measured(way: Callable[[Path, Path], None], image: Path) -> float:
+    """CPU seconds of all that it started."""
+    before = host.children_cpu()
+    with tempfile.TemporaryDirectory(prefix="twinboot-bench-") as folder:
+        way(image, Path(folder))
+    return host.children_cpu() - before
+
+
+def main(image: Path, rounds: int) -> None:
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ours(image, Path(tempfile.mkdtemp(prefix="twinboot-bench-")))  # builds what is missing
+    figures: dict[str, list[float]] = {name: [] for name in WAYS}
+    for number in range(rounds):
+        for name, way in WAYS.items():
+            figures[name].append(measured(way, image))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    floor = statistics.median(next(iter(figures.values())))
+    print("| way | CPU seconds, median | least to greatest | times raw |\n|---|---|---|---|")
+    for name, seconds in figures.items():
+        middle = statistics.median(seconds)
+        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+        print(f"| {name} | {middle:.2f} | {spread} | {middle / floor:.1f} |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute(), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
