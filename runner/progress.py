@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from runner.timings import Told
+
 
 class Teller:
     """A Progress to call with one line for each step; a context manager, for the live line."""
@@ -25,6 +27,7 @@ class Teller:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._live: Progress | None = None
+        self.told: list[Told] = []
         if console.is_terminal and not quiet:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
             self._live = Progress(*columns, console=console, transient=True)
@@ -45,6 +48,7 @@ class Teller:
             self._live.stop()
 
     def __call__(self, line: str) -> None:
+        self.told.append(Told(self.seconds, line))
         if self._quiet:
             return
         with self._lock:
@@ -55,7 +59,12 @@ class Teller:
             self._live.reset(self._task, description=escape(line))
 
     @property
+    def seconds(self) -> float:
+        """Since the command began."""
+        return time.monotonic() - self._began
+
+    @property
     def elapsed(self) -> str:
         """Minutes and seconds since the command began."""
-        seconds = int(time.monotonic() - self._began)
+        seconds = int(self.seconds)
         return f"{seconds // 60}:{seconds % 60:02d}"

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from runner import each as series
 from runner import evidence, exchange, host, report, stepreport
 from runner.bisect import exitcode
 from runner.boots import compare_saved
 from runner.commands.options import (
+    PIPE_WIDTH,
     AccelOption,
     B4Option,
     CaseOption,
@@ -40,6 +43,7 @@ from runner.commands.options import (
     UptoOption,
     console,
     guarded,
+    plain,
     taken,
 )
 from runner.commands.watch import changes, watched
@@ -61,6 +65,7 @@ from runner.page import page
 from runner.progress import Teller
 from runner.qemu import Machine
 from runner.steps import Step, excused, worst
+from runner.timings import HEADS, guests, steps
 
 
 @guarded
@@ -143,6 +148,9 @@ def run(
             "--watch", help="Run again when the patch or a dir: source changes, until Ctrl-C."
         ),
     ] = False,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Say at the end where the time went.")
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Build both kernels, boot both, run the cases, compare and judge."""
@@ -196,7 +204,18 @@ def run(
         raise typer.Exit(worst(_walk(plan, wanted.known, quiet)).exit_code)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
+    if timings:
+        _print_timings(tell, plan.folder)
     publish(comparison, plan.folder, wanted)
+
+
+def _print_timings(tell: Teller, folder: Path) -> None:
+    """On standard error, where a result in another format is not disturbed."""
+    table = Table(*HEADS, box=None, pad_edge=False)
+    rows = (*steps(tell.told, tell.seconds), *guests(evidence.load_run(folder).transcripts))
+    for row in rows:
+        table.add_row(*(plain(cell) for cell in row.cells()))
+    Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH).print(table)
 
 
 def _left_out(ctx: typer.Context, name: str) -> bool:
@@ -237,7 +256,7 @@ def _keep_running(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
 
 def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> NoReturn:
     """The rest of an interrupted run. Only what becomes of its result may be said anew."""
-    anew = {"resume", "quiet", *(each.name for each in fields(Outputs))}
+    anew = {"resume", "quiet", "timings", *(each.name for each in fields(Outputs))}
     for name in ctx.params:
         came_from = ctx.get_parameter_source(name)
         given = came_from is not None and came_from.name == "COMMANDLINE"
