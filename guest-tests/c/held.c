@@ -22,8 +22,10 @@
 #define DISK_SALT 0x2e
 #define VALUE 0x3000000
 
-/* What holds them keeps them in the swap cache, whatever the device. If it
- * pins them, as newer kernels do for O_DIRECT, reclaim leaves them alone. */
+/*
+ * What holds them keeps them in the swap cache, whatever the device. If it
+ * pins them, as newer kernels do for O_DIRECT, reclaim leaves them alone.
+ */
 static void out_and_back(char *set, bool read_first)
 {
 	size_t out = pageout_all(set, PAGES);

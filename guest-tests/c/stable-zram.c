@@ -74,6 +74,18 @@ static void set_up_attribute(const char *name, const char *text)
 		broken("%s does not take %s: %s", path, text, strerror(errno));
 }
 
+/*
+ * The slower it compresses, the longer can a page be written to while it does.
+ * Where the kernel has no deflate, its own choice stays.
+ */
+static void choose_slow_compressor(void)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/block/%s/comp_algorithm", disk);
+	try_write(path, "deflate");
+}
+
 /* The header of a swap area, version 1 (include/linux/swap.h, union swap_header). */
 static void make_swap_area(void)
 {
@@ -116,6 +128,7 @@ static void swap_on_backed_zram(void)
 	snprintf(device, sizeof(device), "/dev/%s", disk);
 	at_restore(undo);
 	set_up_attribute("backing_dev", BACKING);
+	choose_slow_compressor();
 	set_up_attribute("disksize", DISK_BYTES);
 	make_swap_area();
 	swapping = true;

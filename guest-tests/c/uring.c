@@ -83,8 +83,10 @@ static int ring_do(struct ring *r, const struct io_uring_sqe *request)
 	return result;
 }
 
-/* Are the pages as the ring has them fill(), or fill() and mark()? It writes
- * them to a file. Returns how many are not. */
+/*
+ * Are the pages as the ring has them fill(), or fill() and mark()? It writes
+ * them to a file. Returns how many are not.
+ */
 static size_t ring_wrong(struct ring *r, const char *set, size_t pages, bool marked)
 {
 	struct io_uring_sqe sqe = {

@@ -95,7 +95,7 @@ static void wb_refault(void)
 
 struct held_write {
 	struct flight *flight;
-	_Atomic size_t done;
+	atomic_size_t done;
 };
 
 /* Writes every page, and then asks for every page to go out again. */

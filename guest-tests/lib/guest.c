@@ -106,13 +106,13 @@ static void on_signal(int sig)
 static void restore_at_any_end(void)
 {
 	static const int signals[] = {
-		SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGSEGV, SIGBUS, SIGABRT,
+		SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGSEGV, SIGBUS, SIGABRT, 0,
 	};
 
 	owner = getpid();
 	atexit(restore);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		signal(signals[i], on_signal);
+	for (const int *sig = signals; *sig; sig++)
+		signal(*sig, on_signal);
 }
 
 /* ---- KTAP ---------------------------------------------------------------- */
@@ -389,15 +389,6 @@ void in_memcg(const char *knob, const char *value)
 const char *memcg_path(void)
 {
 	return memcg;
-}
-
-void memcg_reclaim(void)
-{
-	drain_all();
-	/* Reclaim happens in the write. Lifted again at once: above memory.high
-	 * every return from the kernel is made to wait */
-	in_memcg("memory.high", "0");
-	in_memcg("memory.high", "max");
 }
 
 /* ---- children ------------------------------------------------------------ */

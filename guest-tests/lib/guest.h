@@ -66,13 +66,17 @@ void *map_thp(size_t huge_pages);
 void unmap_pages(void *addr, size_t pages);
 size_t thp_pages(void);			/* base pages in a huge page; 0: no THP */
 
-/* Every word gets a value that depends on salt, page and place: no two pages
- * are alike (so KSM and zram's same-filled path stay out of it). */
+/*
+ * Every word gets a value that depends on salt, page and place: no two pages
+ * are alike (so KSM and zram's same-filled path stay out of it).
+ */
 void fill(void *addr, size_t pages, unsigned char salt);
 /* Pages that differ from fill(); reads, so it swaps in. */
 size_t check_fill(const void *addr, size_t pages, unsigned char salt);
-/* Write one word at the start of each page: the smallest write fault. Page i
- * gets value + i. */
+/*
+ * Write one word at the start of each page: the smallest write fault. Page i
+ * gets value + i.
+ */
 void mark(void *addr, size_t pages, uint64_t value);
 /* Pages that are not fill() followed by mark(). */
 size_t check_marked(const void *addr, size_t pages, unsigned char salt,
@@ -82,8 +86,10 @@ void mark_part(void *addr, size_t from, size_t pages, uint64_t value);
 size_t check_marked_part(const void *addr, size_t from, size_t pages,
 			 unsigned char salt, uint64_t value);
 void touch_read(const void *addr, size_t pages);
-/* Content of one page held in a buffer, against page @index of fill(), or of
- * fill() and mark(). */
+/*
+ * Content of one page held in a buffer, against page @index of fill(), or of
+ * fill() and mark().
+ */
 bool page_is_fill(const void *buf, size_t index, unsigned char salt);
 bool page_is_marked(const void *buf, size_t index, unsigned char salt,
 		    uint64_t value);
@@ -116,11 +122,15 @@ static inline bool flag_swapcache(uint64_t flags) { return flags >> 13 & 1; }
 static inline bool flag_ksm(uint64_t flags)	{ return flags >> 21 & 1; }
 static inline bool flag_thp(uint64_t flags)	{ return flags >> 22 & 1; }
 
-/* One page of the swap device at @slot, past the page cache (O_DIRECT);
- * @buf is page aligned. Returns the bytes read. */
+/*
+ * One page of the swap device at @slot, past the page cache (O_DIRECT);
+ * @buf is page aligned. Returns the bytes read.
+ */
 size_t device_read(uint64_t slot, void *buf);
-/* Pages whose slot does not hold fill() and mark(), of those that are out; their
- * frames were @pfns. Proves on_device: more than half of them were compared. */
+/*
+ * Pages whose slot does not hold fill() and mark(), of those that are out; their
+ * frames were @pfns. Proves on_device: more than half of them were compared.
+ */
 size_t stale_on_device(const void *addr, size_t pages, const uint64_t *pfns,
 		       unsigned char salt, uint64_t value);
 
@@ -132,17 +142,28 @@ long long swap_used(void);
 
 /* ---- steering pages ----------------------------------------------------- */
 
-/* MADV_PAGEOUT; returns how many pages are then swapped (pagemap bit 62).
- * Skips on a kernel without it. */
+/*
+ * MADV_PAGEOUT; returns how many pages are then swapped (pagemap bit 62).
+ * Skips on a kernel without it.
+ */
 size_t pageout(void *addr, size_t pages);
-/* The same until all are out or 8 rounds passed: a page that is not yet on
- * the LRU, or is busy, is passed over the first time. */
+/*
+ * The same until all are out or 8 rounds passed: a page that is not yet on
+ * the LRU, or is busy, is passed over the first time.
+ */
 size_t pageout_all(void *addr, size_t pages);
+/*
+ * Reclaim all that the memory group (in_memcg() below) holds, also pages with
+ * several mappings, which MADV_PAGEOUT passes over. It may take several rounds.
+ */
+void memcg_reclaim(void);
 /* Wait until none of @pfns is under writeback; false after @ms. */
 bool wait_written(const uint64_t *pfns, size_t n, int ms);
 
-/* Empty the per-CPU LRU vectors, which hold a reference per page. Neither
- * moves a page (compact_memory would, and PFNs would lose their meaning). */
+/*
+ * Empty the per-CPU LRU vectors, which hold a reference per page. Neither
+ * moves a page (compact_memory would, and PFNs would lose their meaning).
+ */
 void drain_local(void);
 void drain_all(void);
 
@@ -150,21 +171,24 @@ void drain_all(void);
 
 /* Saves first; skips if there is no such knob. */
 void knob_set(const char *path, const char *value);
-/* Create and enter /sys/fs/cgroup/twinboot.<pid> at the first call, then
- * write @value into its file @knob ("memory.high"); @knob may be NULL. */
+/*
+ * Create and enter /sys/fs/cgroup/twinboot.<pid> at the first call, then
+ * write @value into its file @knob ("memory.high"); @knob may be NULL.
+ */
 void in_memcg(const char *knob, const char *value);
 const char *memcg_path(void);
-/* Reclaim all that the group holds, also pages with several mappings, which
- * MADV_PAGEOUT passes over. It may take several rounds. */
-void memcg_reclaim(void);
 
-/* Have undo() called first of all when the state is restored. It is
- * async-signal-safe, and may be called again when nothing is left to undo. */
+/*
+ * Have undo() called first of all when the state is restored. It is
+ * async-signal-safe, and may be called again when nothing is left to undo.
+ */
 void at_restore(void (*undo)(void));
 
-/* Fork a child that runs fn(arg) and _exit()s with its return value. It dies
+/*
+ * Fork a child that runs fn(arg) and _exit()s with its return value. It dies
  * with us, and is killed and reaped at exit if reap() was not called. It must
- * not print verdicts nor call broken() or skip_all(): it returns a value. */
+ * not print verdicts nor call broken() or skip_all(): it returns a value.
+ */
 pid_t spawn(int (*fn)(void *), void *arg);
 /* Wait for it: its exit value, or -signal. */
 int reap(pid_t child);

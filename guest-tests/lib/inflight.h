@@ -107,8 +107,10 @@ static inline size_t flight_depart(struct flight *f)
 	return out;
 }
 
-/* Fresh pages, paged out: from here on they are under writeback for the
- * device's delay. */
+/*
+ * Fresh pages, paged out: from here on they are under writeback for the
+ * device's delay.
+ */
 static inline void flight_start(struct flight *f, unsigned char salt)
 {
 	if (!swap_delay_ms())

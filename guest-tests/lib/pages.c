@@ -403,6 +403,17 @@ size_t pageout_all(void *addr, size_t pages)
 	return out;
 }
 
+void memcg_reclaim(void)
+{
+	drain_all();
+	/*
+	 * Reclaim happens in the write. Lifted again at once: above memory.high
+	 * every return from the kernel is made to wait
+	 */
+	in_memcg("memory.high", "0");
+	in_memcg("memory.high", "max");
+}
+
 bool wait_written(const uint64_t *pfns, size_t n, int ms)
 {
 	const struct timespec tick = { .tv_nsec = 2000000 };

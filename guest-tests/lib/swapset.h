@@ -32,13 +32,17 @@ char *swapped_set(void);
 char *cached_set(void);
 /* Swapped out and freed at once: the next access must read the device. */
 char *freed_set(void);
-/* Swapped out to a device that leaves pages in the swap cache, and freed from
- * there: the next access must read the device through the swap cache. */
+/*
+ * Swapped out to a device that leaves pages in the swap cache, and freed from
+ * there: the next access must read the device through the swap cache.
+ */
 char *dropped_set(void);
 
-/* The set has been marked with SET_VALUE. The last write must also be what a
+/*
+ * The set has been marked with SET_VALUE. The last write must also be what a
  * second trip through swap brings back: a stale slot may hide behind a swap
- * cache page until reclaim drops that. */
+ * cache page until reclaim drops that.
+ */
 void judge_written(char *set);
 
 #endif

@@ -295,8 +295,8 @@ def test_ten_percent_more_instructions_per_fault_are_found_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     slower = ROOT / "patches/cost/ten-per-cent-per-fault.patch"
-    words = ("--cost", "--case", "cost/wr_sync", "--case", "cost/loop", "--swap", "zram")
-    words += ("--repeats", "1")
+    cases = ("--case", "cost/wr_sync", "--case", "cost/loop", "--swap", "zram")
+    words = ("--cost", *cases, "--repeats", "1")
     code, document = run(tmp_path / "run", *words, "--confirm", "0", "--patch", slower)
     assert changes(document) == {
         ("guest/boot", "zram"): "SAME",
