@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from runner.errors import UserError
 
 SwapName = Literal["none", "zram", "ramdisk", "nullblk", "disk", "delayed", "delayed-stable"]
+# What a program prints: KTAP, or what the tests of the Linux Test Project print (ltp.py)
+Protocol = Literal["ktap", "ltp"]
 SWAP_NAMES: tuple[str, ...] = get_args(SwapName)
 
 _ID = re.compile(r"[a-z0-9]+/[a-z0-9_]+")
@@ -76,6 +78,7 @@ class Case:
     measures: tuple[MeasureSpec, ...]
     default: tuple[str, ...] = ()
     foreign: bool = False
+    protocol: Protocol = "ktap"
 
     @property
     def group(self) -> str:

@@ -79,7 +79,7 @@ class Plan:
     """What the user asked for. `jobs` 0 means what fits, `confirm` how often doubt runs again.
 
     Empty `cases` and `swaps` mean the default selection, or with `full` everything there is.
-    With foreign programs (`kselftests`, `commands`) only those of our cases run that are named.
+    With foreign programs (`kselftests`, `ltp`, `commands`) ours run only if they are named.
     `upto` is how many of the patches are taken, 0 for all of them. With `cost` the guests' time
     counts instructions, and the cost cases run in place of all others. `quick` takes those cases
     that the patches can affect first, and the base's evidence of an earlier run if one fits.
@@ -101,12 +101,17 @@ class Plan:
     confirm: int = 1
     kselftests: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    ltp: tuple[str, ...] = ()
     shard: str = ""
     baseline: Path | None = None
     upto: int = 0
     each: bool = False
     cost: bool = False
     quick: bool = False
+
+    @property
+    def has_foreign(self) -> bool:
+        return bool(self.kselftests or self.commands or self.ltp)
 
 
 _PLAN = TypeAdapter(Plan)
@@ -222,6 +227,7 @@ def _words_of(plan: Plan) -> Iterator[str]:
         "--swap": plan.swaps,
         "--kselftest": plan.kselftests,
         "--command": plan.commands,
+        "--ltp": plan.ltp,
     }
     for option, values in several.items():
         for value in values:
@@ -261,7 +267,7 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
         _refuse_with_cost(plan)
     if plan.quick and (plan.cost or plan.full or plan.shard):
         raise UserError("--quick chooses the cases itself; leave --cost, --full and --shard out")
-    if (plan.kselftests or plan.commands) and not plan.cases:
+    if plan.has_foreign and not plan.cases:
         return ()
     chosen = case.select(case.load(COSTS if plan.cost else CASES), plan.cases)
     if not (plan.full or plan.cases or plan.swaps):
@@ -278,8 +284,8 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
 def _refuse_with_cost(plan: Plan) -> None:
     if plan.accelerator == "kvm":
         raise UserError("--cost counts instructions, which KVM does not; leave --accel kvm out")
-    if plan.kselftests or plan.commands:
-        raise UserError("--cost runs the cost cases alone; leave --kselftest and --command out")
+    if plan.has_foreign:
+        raise UserError("--cost runs the cost cases alone; leave --kselftest, --ltp, --command out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +300,10 @@ def foreign_wanted(plan: Plan) -> Wanted:
     """Read the options that name foreign programs; UserError says what is wrong with one."""
     return Wanted(
         tuple(foreign.parse_kselftest(text, plan.source) for text in plan.kselftests),
-        tuple(foreign.parse_command(text) for text in plan.commands),
+        (
+            *(foreign.parse_command(text) for text in plan.commands),
+            *(foreign.parse_ltp(text) for text in plan.ltp),
+        ),
     )
 
 

@@ -46,6 +46,7 @@ class Experiment(BaseModel):
     swap: _Words = ()
     kselftest: _Words = ()
     command: _Words = ()
+    ltp: _Words = ()
     cost: Yes = False
     full: Yes = False
     repeats: Annotated[Number, Field(ge=1)] | None = None

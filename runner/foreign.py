@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Foreign test programs as cases: kselftests of any kernel tree, and plain commands.
+"""Foreign test programs as cases: kselftests of any kernel tree, LTP's tests, plain commands.
 
 They declare no invariants and prove no path; what they print is judged as outcome.py says.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner import host, kbuild, source
-from runner.case import SWAP_NAMES, Case
+from runner.case import SWAP_NAMES, Case, Protocol
 from runner.errors import CommandFailed, UserError
 from runner.host import How, Progress
 from runner.rootfs import SYSTEM_PATH, Guests, interpreter
@@ -33,6 +33,10 @@ COMMAND_S = 180.0
 DEFAULT_SWAP = ("zram",)
 # The root is read-only, and many programs want to write somewhere.
 IN_FOLDER = 'mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp; cd "$0" && exec "$@"'
+# Where LTP's `make install` puts its tests if nobody says otherwise
+LTPROOT = "/opt/ltp"
+# Its tests look after their own time, and want a kernel configuration to look at
+LTP_RUN = ("env", f"LTP_TIMEOUT_MUL={SLACK:.0f}", "KCONFIG_SKIP_CHECK=1")
 _KSELFTEST = re.compile(r"([A-Za-z0-9_/-]+)(?::([^@]+))?(?:@(.+))?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _SOURCES = (".c", ".h", ".o", ".S", ".mod", ".ko")
@@ -52,10 +56,14 @@ class Kselftest:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`NAME='PROGRAM [ARG...]'`: a program of the host, or of the guest's own root."""
+    """`NAME='PROGRAM [ARG...]'`: a program of the host, or of the guest's own root.
+
+    With the protocol `ltp` a test of the Linux Test Project.
+    """
 
     name: str
     words: tuple[str, ...]
+    protocol: Protocol = "ktap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,14 @@ def parse_command(text: str) -> Command:
     if not equals or not words or not _NAME.fullmatch(name):
         raise UserError(f"{text!r} is not a command; write NAME='PROGRAM ARG...'")
     return Command(name, words)
+
+
+def parse_ltp(text: str) -> Command:
+    """Read `--ltp`: TEST [ARG...], in LTPROOT/testcases/bin, LTPROOT being of the environment."""
+    words = tuple(shlex.split(text))
+    if not words or "/" in words[0]:
+        raise UserError(f"{text!r} is not a test of LTP; write TEST [ARG...], e.g. 'ksm01 -s 32'")
+    return Command("_".join(words).replace("/", "_"), words, "ltp")
 
 
 def prepare(
@@ -145,11 +161,21 @@ def _run_by(program: Path) -> tuple[str, ...]:
 def _command_case(command: Command, program: Path | None) -> Case:
     first = f"{WHERE}/bin/{program.name}" if program else command.words[0]
     line = shlex.join(command.words)
+    if command.protocol == "ltp":
+        words = ("sh", "-c", IN_FOLDER, "/tmp", *LTP_RUN, first, *command.words[1:])
+        what = f"what `{line}` of LTP checks"
+        return _case(f"ltp/{command.name}", what, words, LONGEST_S, command.protocol)
     words = ("sh", "-c", IN_FOLDER, "/tmp", first, *command.words[1:])
     return _case(f"command/{command.name}", f"what `{line}` checks", words, COMMAND_S)
 
 
-def _case(name: str, catches: str, program: tuple[str, ...], deadline: float) -> Case:
+def _case(
+    name: str,
+    catches: str,
+    program: tuple[str, ...],
+    deadline: float,
+    protocol: Protocol = "ktap",
+) -> Case:
     return Case(
         id=name,
         catches=f"{catches} (foreign, no proof of path)",
@@ -162,18 +188,30 @@ def _case(name: str, catches: str, program: tuple[str, ...], deadline: float) ->
         measures=(),
         default=DEFAULT_SWAP,
         foreign=True,
+        protocol=protocol,
     )
 
 
 def _program(command: Command) -> Path | None:
     """The host's file; None for what is in every guest (busybox, python3)."""
     first = command.words[0]
+    if command.protocol == "ltp":
+        return _of_ltp(first)
     if first in ("sh", "python3"):
         return None
     found = shutil.which(first, path=SYSTEM_PATH)
     if found is None:
         raise UserError(f"the program {first} of the command {command.name} is not on this host")
     return Path(found)
+
+
+def _of_ltp(name: str) -> Path:
+    folder = Path(os.environ.get("LTPROOT", LTPROOT), "testcases/bin")
+    if not os.access(folder / name, os.X_OK):
+        raise UserError(
+            f"LTP's test {name} is not in {folder}; set LTPROOT to where LTP was installed"
+        )
+    return folder / name
 
 
 def _timeout(built: Path) -> float:

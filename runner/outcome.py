@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from runner.case import Case
 from runner.ktap import NO_VERSION, KtapResult, Measure, Point, Proof, parse_ktap
+from runner.ltp import parse_ltp, unexplained
 from runner.splat import Splat
 from runner.transcript import CaseLog, End
 
@@ -116,7 +117,7 @@ def worst(charges: Iterable[Charge]) -> Charge:
 
 def judge(case: Case, log: CaseLog, scene: Scene) -> Outcome:
     """Judge one run of a case. A pass needs every proof, invariant and measure, and no charge."""
-    result = parse_ktap(log.text)
+    result = parse_ltp(log.text) if case.protocol == "ltp" else parse_ktap(log.text)
     checked = tuple(_subjects(result) if case.foreign else _check(case, result))
     charges = _Charges()
     charges.invariants += _by_result(case, checked)
@@ -243,6 +244,8 @@ def _by_exit(case: Case, log: CaseLog, result: KtapResult) -> Iterator[Charge]:
         yield Charge(Verdict.INFRA, f"the program could not be started (exit code {code})")
     elif code == REFUSED and not case.foreign:
         yield Charge(Verdict.INFRA, "the program refused to run (exit code 2)")
+    elif case.protocol == "ltp":
+        yield from _by_ltp_exit(code, log.text)
     elif code == KSELFTEST_SKIP and not result.points:
         yield Charge(Verdict.SKIP, result.skip_all or "exit code 4 without any result")
     elif code == KSELFTEST_SKIP and passed:
@@ -252,6 +255,13 @@ def _by_exit(case: Case, log: CaseLog, result: KtapResult) -> Iterator[Charge]:
         yield Charge(Verdict.FAIL, f"exit code {code}{but}")
     if code == 0 and failed:
         yield Charge(Verdict.FAIL, "exit code 0 although a result is `not ok`")
+
+
+def _by_ltp_exit(code: int, text: str) -> Iterator[Charge]:
+    """What was printed is charged as results; here only what was not."""
+    unsaid = unexplained(code, text)
+    if unsaid:
+        yield Charge(Verdict.FAIL, f"exit code {code}, and no line that says why")
 
 
 def _foreign_output(result: KtapResult) -> Iterator[Charge]:

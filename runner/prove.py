@@ -80,7 +80,7 @@ class _Turn:
 def prove(asked: ProofPlan, progress: Progress) -> KillTable:
     """Run whatever has not run yet; the evidence stays in the plan's folder."""
     plan, cache = replace(asked.plan, patch="none"), host.cache_dir()
-    if not (plan.kselftests or plan.commands) or plan.cases:
+    if not plan.has_foreign or plan.cases:
         check_claims(load_bugs(KNOWN_BAD, asked.bugs), case.load(experiment.CASES))
     bench = _bench(plan, cache, progress)
     bugs = load_bugs(KNOWN_BAD, asked.bugs, bench.arms.fetched.version)

@@ -82,7 +82,7 @@ class ExperimentFile(pytest.File):
     def _plan(self) -> Plan:
         told = experimentfile.read(self.path)
         plan = told.plan(Path())
-        if plan.kselftests or plan.commands:
+        if plan.has_foreign:
             raise UserError(
                 f"{self.path}: foreign programs are known only when they are built, so pytest "
                 "cannot collect them; use `twinboot run --experiment`"

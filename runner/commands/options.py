@@ -73,6 +73,14 @@ CommandOption = Annotated[
         "code. With foreign tests only those of our cases run that --case names. Repeatable.",
     ),
 ]
+LtpOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ltp",
+        help="A foreign test: 'TEST [ARG...]' of the Linux Test Project, as installed in /opt/ltp "
+        "or LTPROOT. Repeatable.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Write the comparison as JSON here.")

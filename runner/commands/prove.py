@@ -17,6 +17,7 @@ from runner.commands.options import (
     CompilerOption,
     KconfigOption,
     KselftestOption,
+    LtpOption,
     QuietOption,
     SourceOption,
     SwapOption,
@@ -44,6 +45,7 @@ def prove(
     swap: SwapOption = None,
     kselftest: KselftestOption = None,
     command: CommandOption = None,
+    ltp: LtpOption = None,
     full: Annotated[
         bool, typer.Option("--full", help="Every case on every bug, not only those it names.")
     ] = False,
@@ -76,6 +78,7 @@ def prove(
         full=full,
         kselftests=tuple(kselftest or ()),
         commands=tuple(command or ()),
+        ltp=tuple(ltp or ()),
     )
     with Teller(quiet) as tell:
         table = run_proof(ProofPlan(plan, tuple(bug or ())), tell)

@@ -34,6 +34,7 @@ from runner.commands.options import (
     KnownOption,
     KselftestOption,
     KtapOption,
+    LtpOption,
     MailOption,
     MarkdownOption,
     PatchOption,
@@ -84,6 +85,7 @@ def run(
     swap: SwapOption = None,
     kselftest: KselftestOption = None,
     command: CommandOption = None,
+    ltp: LtpOption = None,
     cost: Annotated[
         bool,
         typer.Option(
@@ -189,6 +191,7 @@ def run(
         confirm=confirm,
         kselftests=tuple(kselftest or ()),
         commands=tuple(command or ()),
+        ltp=tuple(ltp or ()),
         shard=shard,
         baseline=baseline.absolute() if baseline else None,
         upto=upto,

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads what a test of the Linux Test Project printed, and what its exit code says.
+
+Of LTP's lib/tst_test.c (`file.c:LINE: TPASS: text`) and testcases/lib/tst_test.sh (`id N TPASS:
+text`); the exit code is the sum of one bit for each kind of result (include/tst_res_flags.h).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from runner.ktap import KtapResult, Point
+
+FAILED, BROKEN, WARNED, UNSUITED = 1, 2, 4, 32
+_BITS = {"TFAIL": FAILED, "TBROK": BROKEN, "TWARN": WARNED, "TCONF": UNSUITED}
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_RESULT = re.compile(r"(?:\S+:\d+:|\S+ \d+) (TPASS|TFAIL|TBROK|TWARN|TCONF):\s*(.*)$", re.MULTILINE)
+
+
+def parse_ltp(text: str) -> KtapResult:
+    """The results in their order: TPASS, TFAIL, and TCONF, which is a skip. Never raises.
+
+    TBROK is a problem: the test could not do what it is for. TWARN is no result.
+    """
+    points: list[Point] = []
+    problems: list[str] = []
+    for kind, said in _results(text):
+        if kind == "TBROK":
+            problems.append(f"the test broke: {said}")
+        elif kind != "TWARN":
+            directive = "SKIP" if kind == "TCONF" else ""
+            ok = kind != "TFAIL"
+            points.append(Point(len(points) + 1, ok, "", said, directive, said))
+    if not points and not problems:
+        problems.append("the test printed no result")
+    return KtapResult(tuple(points), None, (), (), (), tuple(problems))
+
+
+def unexplained(code: int, text: str) -> int:
+    """The bits of an exit code for which no line was printed; 0 is an honest exit code."""
+    explained = 0
+    for kind, _ in _results(text):
+        explained |= _BITS.get(kind, 0)
+    return code & ~explained
+
+
+def _results(text: str) -> Iterator[tuple[str, str]]:
+    for found in _RESULT.finditer(_COLOUR.sub("", text).replace("\r", "")):
+        yield found.group(1), found.group(2)
