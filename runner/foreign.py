@@ -32,7 +32,7 @@ LONGEST_S = 600.0
 COMMAND_S = 180.0
 DEFAULT_SWAP = ("zram",)
 # The root is read-only, and many programs want to write somewhere.
-IN_FOLDER = 'mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp; cd "$0" && exec "$@"'
+IN_FOLDER = 'grep -q " /tmp " /proc/mounts || mount -t tmpfs tmpfs /tmp; cd "$0" && exec "$@"'
 # Where LTP's `make install` puts its tests if nobody says otherwise
 LTPROOT = "/opt/ltp"
 # Its tests look after their own time, and want a kernel configuration to look at

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reads what a test of the Linux Test Project printed, and what its exit code says.
 
-Of LTP's lib/tst_test.c (`file.c:LINE: TPASS: text`) and testcases/lib/tst_test.sh (`id N TPASS:
-text`); the exit code is the sum of one bit for each kind of result (include/tst_res_flags.h).
+Its lib/tst_test.c writes `file.c:LINE: TPASS: text`, testcases/lib/tst_test.sh `id N TPASS: text`,
+and lib/tst_res.c, for tests not rewritten yet, `id  N  TPASS  :  text`. The exit code is
+the sum of one bit for each kind of result (include/tst_res_flags.h).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from runner.ktap import KtapResult, Point
 FAILED, BROKEN, WARNED, UNSUITED = 1, 2, 4, 32
 _BITS = {"TFAIL": FAILED, "TBROK": BROKEN, "TWARN": WARNED, "TCONF": UNSUITED}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_RESULT = re.compile(r"(?:\S+:\d+:|\S+ \d+) (TPASS|TFAIL|TBROK|TWARN|TCONF):\s*(.*)$", re.MULTILINE)
+_RESULT = re.compile(
+    r"^(?:\S+:\d+:|\S+ +\d+) +(TPASS|TFAIL|TBROK|TWARN|TCONF) *: *(.*)$", re.MULTILINE
+)
 
 
 def parse_ltp(text: str) -> KtapResult:

@@ -70,6 +70,8 @@ def test_a_test_that_is_not_installed_names_the_folder(case: Case, tmp_path: Pat
         (ALIVE + "tst_test.c:1: TWARN: cannot clean up\n", 4, Verdict.PASS),
         ("\x1b[1;32mksm01.c:1: \x1b[0mTPASS: a\r\n", 0, Verdict.PASS),
         ("ksm 1 TPASS: of a shell test\n", 0, Verdict.PASS),
+        ("vma01       1  TPASS  :  two 3*ps VMAs found.\n", 0, Verdict.PASS),
+        ("vma02       1  TCONF  :  vma02.c:80: requires at least one node.\n", 32, Verdict.SKIP),
         ("ksm 1 TFAIL: of a shell test\n", 1, Verdict.FAIL),
         # what the exit code says and no line does
         (ALIVE, 1, Verdict.FAIL),
