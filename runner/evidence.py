@@ -7,6 +7,7 @@ It judges nothing: `twinboot compare` reads here and judges anew.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from runner import host
 from runner.case import SWAP_NAMES, Case
 from runner.errors import UserError
+from runner.kconfig import Kconfig
 from runner.patchset import PatchSet, file_name
 from runner.shard import Cut
 from runner.transcript import Transcript, TrialKey, whole_trials
@@ -25,6 +27,7 @@ from runner.twins import Twins
 RUN_FORMAT = "twinboot-run"
 RUN_VERSION = 1
 PATCHES = "patches"
+FRAGMENTS = "kconfigs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,27 @@ def save_patches(folder: Path, patchset: PatchSet) -> None:
 def saved_patches(folder: Path) -> Path | None:
     """Where the patches of a run are, if it kept some."""
     return folder / PATCHES if (folder / PATCHES / "series").is_file() else None
+
+
+def save_fragments(folder: Path, kconfig: Kconfig) -> None:
+    """Keep the user's own kconfig fragments, in their order; ours go by name."""
+    given = (fragment for fragment in kconfig.fragments if fragment.given)
+    for number, fragment in enumerate(given, 1):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", fragment.name)[:80]
+        host.write_atomic(folder / FRAGMENTS / f"{number:02d}-{name}.config", fragment.text)
+
+
+def saved_fragments(folder: Path) -> tuple[Path, ...]:
+    """The user's own kconfig fragments of a run, in their order."""
+    found = sorted((folder / FRAGMENTS).glob("*.config"))
+    return tuple(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def copy_inputs(folder: Path, other: Path) -> None:
+    """What a run kept of the user's files, for another one that is made of the same."""
+    kept = [*(folder / PATCHES).glob("*"), *saved_fragments(folder)]
+    for path in (path for path in kept if path.is_file() and not path.is_symlink()):
+        host.write_atomic(other / path.relative_to(folder), path.read_bytes())
 
 
 def save_transcript(folder: Path, transcript: Transcript) -> Path:

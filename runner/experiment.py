@@ -34,7 +34,7 @@ from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
 from runner.comparison import Comparison
 from runner.errors import UserError
-from runner.evidence import Evidence, Origin, save_patches
+from runner.evidence import Evidence, Origin, save_fragments, save_patches
 from runner.host import Progress
 from runner.kconfig import Kconfig
 from runner.kconfig import load as load_kconfig
@@ -160,6 +160,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
             begin_folder(plan)
         arms = build_arms(plan, cache, progress)
         save_patches(plan.folder, arms.patchset)
+        save_fragments(plan.folder, arms.kconfig)
         picked = _quick_selection(plan, ours, arms)
         cases, root = choose_programs(plan, picked.cases, wanted, cache, progress)
         machine = choose_machine(plan, arms.base, root, cache, progress)

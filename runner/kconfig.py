@@ -49,10 +49,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A named piece of configuration. `# twinboot: since 5.16 before 6.0` limits the next line."""
+    """A named piece of configuration. `# twinboot: since 5.16 before 6.0` limits the next line.
+
+    With `given` it is a file of the user's and none of ours.
+    """
 
     name: str
     text: str
+    given: bool = False
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -135,14 +139,20 @@ def load(names: Iterable[str | Path], folder: Path) -> Kconfig:
     return kconfig
 
 
+def is_path(name: str) -> bool:
+    """Whether a fragment is named by a file and not by a name of ours."""
+    return "/" in name or name.endswith(".config")
+
+
 def _load(name: str, folder: Path) -> Fragment:
-    path = Path(name).expanduser()
-    if "/" not in name and not name.endswith(".config"):
-        path = folder / f"{name}.config"
+    path = Path(name).expanduser() if is_path(name) else folder / f"{name}.config"
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in folder.glob("*.config")))
         raise UserError(f"there is no kconfig fragment {name}; there are {there}, or give a path")
-    return Fragment(path.stem, path.read_text(errors="replace"))
+    try:
+        return Fragment(path.stem, path.read_text(errors="replace"), is_path(name))
+    except OSError as error:
+        raise UserError(f"the kconfig fragment {name} cannot be read: {error.strerror}") from error
 
 
 def configure(tree: Path, kconfig: Kconfig, log: Path, chain: kbuild.Toolchain) -> str:
