@@ -19,7 +19,7 @@ from runner.build import build
 from runner.errors import BuildFailed, ConfigLost, UserError
 from runner.experiment import Inputs, Plan, begin_folder, plan_of, read_inputs, run_experiment
 from runner.host import Progress
-from runner.steps import Step
+from runner.steps import Step, telling
 
 WALK = "walk.json"
 
@@ -84,6 +84,26 @@ def compare_walk(folder: Path) -> tuple[Step, ...]:
         else step
         for step in _steps(folder)
     )
+
+
+def step_of(folder: Path, number: int) -> Step:
+    """One step of the walk in `folder`; UserError where there is no run of it."""
+    steps = compare_walk(folder)
+    if not 1 <= number <= len(steps):
+        raise UserError(f"--step is {number}; the series in {folder} has {len(steps)} patches")
+    step = steps[number - 1]
+    if step.comparison is None:
+        why = step.failure or "it has not run; `twinboot run --resume` goes on"
+        raise UserError(f"there is no run of patch {number} of {folder}: {why}")
+    return step
+
+
+def telling_step(folder: Path, case: str | None = None, swap: str | None = None) -> Step:
+    """The step of the walk in `folder` on which most was found of a case; see steps.telling."""
+    found = telling(compare_walk(folder), case, swap)
+    if found is None:
+        raise UserError(f"no patch of {folder} has run; `twinboot run --resume` goes on with it")
+    return found
 
 
 def _note(folder: Path, walk: tuple[Prefix, ...]) -> None:

@@ -12,10 +12,12 @@ from typing import Annotated, ParamSpec
 import typer
 from rich.console import Console
 
-from runner import experimentfile, given, host
+from runner import each, experimentfile, given, host, recall
 from runner.errors import TwinbootError, UserError
 from runner.experiment import DEFAULT_SOURCE, PATCHES
 from runner.patchset import LARGEST
+from runner.recall import Former
+from runner.steps import Step
 
 EXIT_INTERRUPTED = 130
 PIPE_WIDTH = 240
@@ -79,6 +81,15 @@ LtpOption = Annotated[
         "--ltp",
         help="A foreign test: 'TEST [ARG...]' of the Linux Test Project, as installed in /opt/ltp "
         "or LTPROOT. Repeatable.",
+    ),
+]
+StepOption = Annotated[
+    int,
+    typer.Option(
+        "--step",
+        help="Of a run with --each: the step of this patch. If not given, the first one on which "
+        "the most serious was found.",
+        show_default=False,
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
@@ -173,6 +184,21 @@ def taken(source: str, patch: str, folder: Path) -> tuple[str, str]:
         host.write_atomic(folder / STDIN, raw)
         patch = str(folder / STDIN)
     return given.settle(source, patch, DEFAULT_SOURCE, PATCHES)
+
+
+def former_run(folder: Path, step: int, case: str | None = None, swap: str | None = None) -> Former:
+    """The earlier run that is meant; of a run with --each one of its steps, and it says which."""
+    if not each.is_walk(folder):
+        if step:
+            raise UserError(f"{folder} is no run with --each; leave --step out")
+        return recall.load(folder)
+    return step_run(each.step_of(folder, step) if step else each.telling_step(folder, case, swap))
+
+
+def step_run(step: Step) -> Former:
+    """The run of one step, whose patch is named first."""
+    print(plain(f"step {step.number}: {step.title}"), flush=True)
+    return recall.load(step.folder)
 
 
 def console() -> Console:
