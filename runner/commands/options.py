@@ -175,15 +175,20 @@ def taken(source: str, patch: str, folder: Path) -> tuple[str, str]:
 
     What comes on standard input is kept in `folder`, so that the run can be made again.
     """
-    if patch == "-":
-        if (folder / STDIN).exists():
-            raise UserError(f"{folder} holds a run already; choose another --out")
-        raw = sys.stdin.buffer.read(LARGEST + 1)
-        if not raw.strip():
-            raise UserError("--patch - found nothing on standard input")
-        host.write_atomic(folder / STDIN, raw)
-        patch = str(folder / STDIN)
-    return given.settle(source, patch, DEFAULT_SOURCE, PATCHES)
+    return given.settle(source, typed(patch, folder), DEFAULT_SOURCE, PATCHES)
+
+
+def typed(patch: str, folder: Path) -> str:
+    """Where a patch is that may come on standard input."""
+    if patch != "-":
+        return patch
+    if any((folder / name).exists() for name in ("plan.json", "bisect.json")):
+        raise UserError(f"{folder} holds a run already; choose another --out")
+    raw = sys.stdin.buffer.read(LARGEST + 1)
+    if not raw.strip():
+        raise UserError("`-` found no patch on standard input")
+    host.write_atomic(folder / STDIN, raw)
+    return str(folder / STDIN)
 
 
 def former_run(folder: Path, step: int, case: str | None = None, swap: str | None = None) -> Former:
