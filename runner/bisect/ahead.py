@@ -26,7 +26,7 @@ class Ahead:
     """Builds one of the candidates after another, until it is told which one is wanted."""
 
     def __init__(self, folder: Path, candidates: tuple[str, ...]) -> None:
-        self._folder, self._candidates = folder, candidates
+        self._folder, self.candidates = folder, candidates
         self._wanted: str | None = None
         self._decided = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -39,7 +39,7 @@ class Ahead:
         self._thread.join()
 
     def _run(self) -> None:
-        for candidate in self._candidates:
+        for candidate in self.candidates:
             if self._decided.is_set():
                 return
             building = self._start(candidate)

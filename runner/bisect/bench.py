@@ -65,6 +65,7 @@ class KernelBench:
     _runs: dict[str, Runs] = field(default_factory=dict)
     _symptom: Symptom | None = None
     _ahead: Ahead | None = None
+    _next: tuple[str, ...] = ()
 
     def __enter__(self) -> KernelBench:
         known = self.notebook.read("symptom")
@@ -93,10 +94,10 @@ class KernelBench:
         return self._run(candidate, lambda tally: runs - tally.told)
 
     def expect(self, candidates: tuple[str, ...]) -> None:
-        self._settle_ahead(None)
-        unbuilt = tuple(each for each in candidates if not self._record(each))
-        if unbuilt and self.plan.ahead:
-            self._ahead = Ahead(self.notebook.folder, unbuilt)
+        """Nothing begins before guests run: until then the machine builds what they will boot."""
+        self._next = candidates
+        if not candidates:
+            self._settle_ahead(None)
 
     def note(self, answers: Answers) -> None:
         self.notebook.write("answers", {name: str(term) for name, term in answers.items()})
@@ -138,6 +139,13 @@ class KernelBench:
             record["problem"] = error.message
         self.notebook.write(f"candidates/{_short(candidate)}", record)
         return record
+
+    def _build_ahead(self) -> None:
+        """While guests run: what may be next, unless just that is being built already."""
+        unbuilt = tuple(each for each in self._next if not self._record(each))
+        if self.plan.ahead and (self._ahead is None or self._ahead.candidates != unbuilt):
+            self._settle_ahead(None)
+            self._ahead = Ahead(self.notebook.folder, unbuilt) if unbuilt else None
 
     def _settle_ahead(self, wanted: str | None) -> None:
         if self._ahead is not None:
@@ -181,6 +189,7 @@ class KernelBench:
             self._known(kernel)[trial.repeat] = judge_guests(transcripts, (guests.case,))
 
         host.make_folder(folder)
+        self._build_ahead()
         with tempfile.TemporaryDirectory(dir=folder, prefix=".boots-") as boots:
             matrix.run_all(trials, Desk(Path(boots), jobs, keep), self.progress)
 

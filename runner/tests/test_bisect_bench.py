@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar, cast
 
 import pytest
 from typer.testing import CliRunner
@@ -307,8 +308,8 @@ def test_of_a_carried_patch_set_each_kernel_takes_the_version_for_it(
         patch = patch_of(SWAPFILE, text, text.replace(old, f"{old} + 0"))
         (shelf / release / "x.patch").write_text(patch)
     makefile = tiny / "Makefile"
-    for number, (release, more) in enumerate(((11, ""), (11, LEAK), (12, "")), 1):
-        makefile.write_text(re.sub("PATCHLEVEL = .*", f"PATCHLEVEL = {release}", tinytree.MAKEFILE))
+    for number, (minor, more) in enumerate(((11, ""), (11, LEAK), (12, "")), 1):
+        makefile.write_text(re.sub("PATCHLEVEL = .*", f"PATCHLEVEL = {minor}", tinytree.MAKEFILE))
         text = (tiny / SWAPFILE).read_text().replace("count <= 1", "count < 2")
         (tiny / SWAPFILE).write_text(text + more)
         makefile.write_text(makefile.read_text().replace("@PYTHON@", sys.executable))
@@ -504,6 +505,74 @@ def test_words_that_cannot_decide_are_refused_with_what_there_is() -> None:
 
 
 # Building ahead
+
+
+class Forked:
+    """What Ahead uses of a command, forked: it knows the tiny tree and its fragments."""
+
+    ended: ClassVar[dict[str, int | None]] = {}
+
+    def __init__(self, folder: Path, candidate: str) -> None:
+        self._candidate = candidate
+        context = multiprocessing.get_context("fork")
+        self._process = context.Process(target=ahead.main, args=([str(folder), candidate],))
+        self._process.start()
+
+    def wait(self, seconds: float) -> int | None:
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def end(self) -> None:
+        self.ended[self._candidate] = self._process.exitcode
+        self._process.kill()
+        self._process.join()
+
+
+def test_while_guests_run_the_kernels_that_may_be_next_are_built(
+    boots: Boots, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guests run here until they are; only the first kernel is built while no guest runs."""
+    history(tiny, *harmless(5), ("", LEAK), *harmless(8, 10))
+    said: list[str] = []
+    begun: list[Ahead] = []
+    whole = matrix.run_all
+
+    class Watched(Ahead):
+        def __init__(self, folder: Path, candidates: tuple[str, ...]) -> None:
+            super().__init__(folder, candidates)
+            begun.append(self)
+
+        def _start(self, candidate: str) -> Kept:
+            return cast(Kept, Forked(self._folder, candidate))
+
+    def slow(todo: tuple[Trial, ...], desk: Desk, progress: Callable[[str], None]) -> None:
+        begun[-1]._thread.join(30)
+        whole(todo, desk, progress)
+
+    monkeypatch.setattr(matrix, "run_all", slow)
+    monkeypatch.setattr("runner.bisect.bench.Ahead", Watched)
+    plan = replace(plan_of(tiny, 14), ahead=True, asked=Asked(most=1))
+    found = session.begin(plan, tmp_path / "state", said.append)
+    assert found.text.splitlines()[0].endswith(" commit 6")
+    assert len([line for line in said if line.startswith("building ")]) == 1
+    assert len(list((tmp_path / "state/candidates").iterdir())) >= 5
+
+
+def test_a_build_that_outlasts_the_guests_goes_on_where_it_is_the_one_that_is_wanted(
+    boots: Boots, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The good end, which is always wanted; its build has hardly begun when the bad end has run."""
+    history(tiny, *harmless(3), ("", LEAK))
+    monkeypatch.setattr(Ahead, "_start", lambda self, each: Forked(self._folder, each))
+    plan = replace(plan_of(tiny, 4), ahead=True, asked=Asked(most=1))
+    session.begin(plan, tmp_path / "state", lambda _: None)
+    assert Forked.ended[git(tiny, "rev-parse", "v0")] == 0
+
+
+def test_a_build_ahead_is_a_command_that_there_is(tmp_path: Path) -> None:
+    building = Ahead(tmp_path, ("one",))
+    building.settle("one")
+    assert "is not the folder of a bisection" in (tmp_path / "ahead.log").read_text()
 
 
 def test_what_is_built_ahead_and_not_wanted_ends_at_once_and_leaves_no_process(
