@@ -20,6 +20,9 @@ from runner.experiment import ROOT
 from runner.host import Kept
 
 POLL_S = 0.2
+# On a busy host the lowest priority may get nothing: then the wanted kernel is built in front,
+# where ccache has what was compiled.
+PATIENCE_S = 30.0
 
 
 class Ahead:
@@ -28,14 +31,16 @@ class Ahead:
     def __init__(self, folder: Path, candidates: tuple[str, ...]) -> None:
         self._folder, self.candidates = folder, candidates
         self._wanted: str | None = None
-        self._decided = threading.Event()
+        self._decided, self._given_up = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def settle(self, wanted: str | None) -> None:
-        """Only this one is wanted (None: no one): a build of it is waited for, others end."""
+        """Only this one is wanted (None: no one): others end, a build of it is waited for a while."""
         self._wanted = wanted
         self._decided.set()
+        self._thread.join(PATIENCE_S)
+        self._given_up.set()
         self._thread.join()
 
     def _run(self) -> None:
@@ -45,7 +50,8 @@ class Ahead:
             building = self._start(candidate)
             try:
                 while building.wait(POLL_S) is None:
-                    if self._decided.is_set() and candidate != self._wanted:
+                    useless = self._decided.is_set() and candidate != self._wanted
+                    if useless or self._given_up.is_set():
                         return
             finally:
                 building.end()

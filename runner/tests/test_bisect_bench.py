@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -606,6 +607,24 @@ def test_what_is_built_ahead_and_wanted_is_waited_for(
     monkeypatch.setattr(Ahead, "_start", start)
     Ahead(tmp_path, ("one",)).settle("one")
     assert done.exists()
+
+
+def test_a_wanted_build_that_gets_no_processor_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = threading.Event()
+
+    def start(self: Ahead, candidate: str) -> Kept:
+        started.set()
+        return Kept(("sleep", "60"), tmp_path / "log", tmp_path / "log")
+
+    monkeypatch.setattr(Ahead, "_start", start)
+    monkeypatch.setattr(ahead, "PATIENCE_S", 0.1)
+    began = time.monotonic()
+    building = Ahead(tmp_path, ("one", "two"))
+    started.wait()
+    building.settle("one")
+    assert time.monotonic() - began < 20
 
 
 def test_building_ahead_leaves_the_kernel_in_the_cache(
