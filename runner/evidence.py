@@ -154,11 +154,28 @@ def load_run(folder: Path) -> Evidence:
         twins = _TWINS.validate_python(head["twins"])
         cases = _CASES.validate_python(head["cases"])
         origin = _ORIGIN.validate_python(head.get("origin", {}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} is not the folder of a run: {_first_line(error)}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{folder} is not the folder of a run: {_why(folder)}") from error
     found = [load_transcript(each) for each in sorted((folder / "transcripts").glob("*.json"))]
     whole = whole_trials(found).values()
     return Evidence(twins, cases, tuple(boot for boots in whole for boot in boots), origin)
+
+
+def _why(folder: Path) -> str:
+    """What is there instead, and what takes it."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if "run.json" in names:
+        return "its run.json is damaged"
+    if "walk.json" in names:
+        return "it is that of --each, whose steps are runs; name one of them (FOLDER/1-...)"
+    if "bisect.json" in names:
+        return "it is that of a bisection, which `twinboot bisect --resume` takes"
+    if "plan.json" in names:
+        return "no guest has run yet; `twinboot run --resume` goes on with it"
+    return "there is no run.json in it"
 
 
 def _first_line(error: Exception) -> str:

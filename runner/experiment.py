@@ -6,6 +6,7 @@ Each step is a module of its own; here is only their order.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -115,6 +116,9 @@ class Plan:
 
 
 _PLAN = TypeAdapter(Plan)
+# What a run's folder holds before its first guest, and what says that there may have been one
+BEFORE = ("plan.json", ".lock", "patches", "kconfigs", "stdin.mbox")
+BEGUN = ("run.json", "walk.json")
 # Without these a saved plan is not whole; the rest has its defaults in plans of older versions
 ALWAYS_SAID = {"source", "patch", "repeats", "seed"}
 
@@ -155,9 +159,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
     ours, wanted = chosen_cases(plan), foreign_wanted(plan)
     shard.parse(plan.shard)
     cache = host.cache_dir()
-    with host.locked(plan.folder / ".lock", progress):
-        if not resumed:
-            begin_folder(plan)
+    with host.locked(plan.folder / ".lock", progress), begun(plan, resumed):
         arms = build_arms(plan, cache, progress)
         save_patches(plan.folder, arms.patchset)
         save_fragments(plan.folder, arms.kconfig)
@@ -209,7 +211,7 @@ def plan_of(folder: Path) -> Plan:
         plan = _PLAN.validate_json(raw)
         if not json.loads(raw).keys() >= ALWAYS_SAID:
             raise ValueError(raw)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
     return dataclasses.replace(plan, folder=folder)
 
@@ -425,6 +427,22 @@ def begin_folder(plan: Plan) -> None:
     if (plan.folder / "plan.json").exists():
         raise UserError(f"{plan.folder} holds a run already; choose another --out")
     _save_plan(plan)
+
+
+@contextlib.contextmanager
+def begun(plan: Plan, resumed: bool = False) -> Iterator[None]:
+    """With the plan in its folder; where wrong input ends it before a guest, it never was.
+
+    So the same command can be given again, put right.
+    """
+    if not resumed:
+        begin_folder(plan)
+    try:
+        yield
+    except UserError:
+        if not resumed and not any((plan.folder / name).exists() for name in BEGUN):
+            host.withdraw(plan.folder, BEFORE)
+        raise
 
 
 def _save_plan(plan: Plan) -> None:

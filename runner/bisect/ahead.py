@@ -36,7 +36,7 @@ class Ahead:
         self._thread.start()
 
     def settle(self, wanted: str | None) -> None:
-        """Only this one is wanted (None: no one): others end, a build of it is waited for a while."""
+        """Only this one is wanted (None: no one): its build is waited for a while, others end."""
         self._wanted = wanted
         self._decided.set()
         self._thread.join(PATIENCE_S)

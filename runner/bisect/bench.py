@@ -69,8 +69,12 @@ class KernelBench:
 
     def __enter__(self) -> KernelBench:
         known = self.notebook.read("symptom")
-        if known:
-            self._symptom = Symptom(**{**known, "names": tuple(known["names"])})
+        try:
+            if known:
+                self._symptom = Symptom(**{**known, "names": tuple(known["names"])})
+        except (KeyError, TypeError) as error:
+            where = f"{self.notebook.folder}/symptom.json"
+            raise UserError(f"{where} is damaged; remove it to settle it anew") from error
         return self
 
     def __exit__(
@@ -119,7 +123,10 @@ class KernelBench:
     # Kernels
 
     def _record(self, candidate: str) -> dict[str, str]:
-        return self.notebook.read(f"candidates/{_short(candidate)}")
+        """What is known of its kernel; nothing where that is not whole."""
+        record = self.notebook.read(f"candidates/{_short(candidate)}")
+        whole = record.get("problem") or record.get("signature")
+        return record if whole and "problem" in record else {}
 
     def _build(self, candidate: str) -> dict[str, str]:
         """Build it and keep what it is, or why there is none of it.

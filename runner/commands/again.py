@@ -14,7 +14,15 @@ from runner import bundle as packing
 from runner import host, recall, symbols
 from runner import repro as reproduction
 from runner.build import Kernel, kept
-from runner.commands.options import QuietOption, StepOption, former_run, guarded, plain, step_run
+from runner.commands.options import (
+    JobsOption,
+    QuietOption,
+    StepOption,
+    former_run,
+    guarded,
+    plain,
+    step_run,
+)
 from runner.complaints import complaints
 from runner.each import compare_walk, is_walk
 from runner.errors import UserError
@@ -45,7 +53,7 @@ def repro(
     vmcore: Annotated[
         bool, typer.Option("--vmcore", help="Keep the memory of a guest that dies or hangs.")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    jobs: JobsOption = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
     quiet: QuietOption = False,
 ) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from runner import each, experimentfile, given, host, recall
-from runner.errors import TwinbootError, UserError
+from runner.errors import InfraError, TwinbootError, UserError
 from runner.experiment import DEFAULT_SOURCE, PATCHES
 from runner.patchset import LARGEST
 from runner.recall import Former
@@ -92,6 +93,11 @@ StepOption = Annotated[
         show_default=False,
     ),
 ]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", min=0, help="Guests side by side; 0: as many as fit.")
+]
+CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=255, help="CPUs of a guest.")]
+MemoryOption = Annotated[int, typer.Option("--memory", min=128, help="Memory of a guest in MiB.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Write the comparison as JSON here.")
@@ -158,6 +164,12 @@ def guarded(work: Callable[P, None]) -> Callable[P, None]:
             work(*args, **kwargs)
         except TwinbootError as error:
             raise _ended(error) from None
+        except BrokenPipeError:
+            nobody_reads()
+            raise _ended(InfraError("nobody read standard output to its end")) from None
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise _ended(InfraError(f"the host said: {error.strerror or error}{where}")) from None
         except KeyboardInterrupt:
             print("twinboot: interrupted; what was finished is kept", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -208,7 +220,19 @@ def step_run(step: Step) -> Former:
 
 def console() -> Console:
     """A file or pipe has no width: rich would fold its tables at 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    return _Console() if sys.stdout.isatty() else _Console(width=PIPE_WIDTH)
+
+
+class _Console(Console):
+    """rich ends a program with 1 where nobody reads on, as with `| head`; 1 is a regression."""
+
+    def on_broken_pipe(self) -> None:
+        nobody_reads()
+
+
+def nobody_reads() -> None:
+    """What is still printed goes nowhere; the exit code is that of the result."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain(text: str) -> str:
