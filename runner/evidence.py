@@ -156,9 +156,20 @@ def load_run(folder: Path) -> Evidence:
         origin = _ORIGIN.validate_python(head.get("origin", {}))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder} is not the folder of a run: {_why(folder)}") from error
-    found = [load_transcript(each) for each in sorted((folder / "transcripts").glob("*.json"))]
+    found = [load_transcript(path) for path in _transcripts(folder)]
     whole = whole_trials(found).values()
     return Evidence(twins, cases, tuple(boot for boots in whole for boot in boots), origin)
+
+
+def _transcripts(folder: Path) -> list[Path]:
+    """A folder that may not be read is not an empty one, as `glob` has it."""
+    try:
+        paths = list((folder / "transcripts").iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{folder}/transcripts cannot be read: {error.strerror}") from error
+    return sorted(path for path in paths if path.suffix == ".json")
 
 
 def _why(folder: Path) -> str:

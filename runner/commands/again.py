@@ -138,6 +138,8 @@ def _all_of(run: Path, step: int) -> Iterator[Former]:
 
 
 def _tell_splats(former: Former, build_symbols: bool, quiet: bool) -> None:
+    if not former.saved.transcripts:
+        raise UserError(f"no guest of {former.folder} has run; `twinboot run --resume` goes on")
     cache = host.cache_dir()
     with Teller(quiet) as tell:
         if build_symbols:

@@ -168,13 +168,19 @@ def guarded(work: Callable[P, None]) -> Callable[P, None]:
             nobody_reads()
             raise _ended(InfraError("nobody read standard output to its end")) from None
         except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            raise _ended(InfraError(f"the host said: {error.strerror or error}{where}")) from None
+            raise _ended(_host_fault(error)) from None
         except KeyboardInterrupt:
             print("twinboot: interrupted; what was finished is kept", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return run
+
+
+def _host_fault(error: OSError) -> TwinbootError:
+    """What nobody foresaw: wrong input where we may not go there, else the machine's fault."""
+    where = f" ({error.filename})" if error.filename else ""
+    kind = UserError if isinstance(error, PermissionError) else InfraError
+    return kind(f"the host said: {error.strerror or error}{where}")
 
 
 def _ended(error: TwinbootError) -> typer.Exit:

@@ -198,3 +198,36 @@ def test_a_folder_with_files_of_somebody_else_is_left_as_it_was(tmp_path: Path) 
     run = run_in(tmp_path / "run")
     said("run", "--source", "dir:/nowhere", "--out", run)
     assert {path.name for path in run.iterdir()} >= {"plan.json", "run.json"}
+
+
+def test_ctrl_c_while_the_modules_are_loaded_is_a_sentence() -> None:
+    code = """
+import sys
+from runner import start
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "runner.experiment":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Impatient())
+start.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        130,
+        "twinboot: interrupted before anything was begun\n",
+    )
+
+
+def test_transcripts_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    run = run_in(tmp_path / "run")
+    (run / "transcripts").symlink_to("transcripts")
+    for command in ("compare", "splats"):
+        ended = said(command, run)
+        assert ended.exit_code == 2
+        assert "transcripts cannot be read" in ended.output
+
+
+def test_a_run_of_which_no_guest_has_run_has_no_complaints_to_tell(tmp_path: Path) -> None:
+    ended = said("splats", run_in(tmp_path / "run"))
+    assert ended.exit_code == 2
+    assert "no guest of" in ended.output
