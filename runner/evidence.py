@@ -90,21 +90,20 @@ def saved_patches(folder: Path) -> Path | None:
 
 
 def save_fragments(folder: Path, kconfig: Kconfig) -> None:
-    """Keep the user's own kconfig fragments, in their order; ours go by name."""
-    given = (fragment for fragment in kconfig.fragments if fragment.given)
-    for number, fragment in enumerate(given, 1):
+    """Keep the kconfig fragments in their order: the user's, and ours, may be others tomorrow."""
+    for number, fragment in enumerate(kconfig.fragments):
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", fragment.name)[:80]
-        host.write_atomic(folder / FRAGMENTS / f"{number:02d}-{name}.config", fragment.text)
+        host.write_atomic(folder / FRAGMENTS / f"{number:03d}-{name}.config", fragment.text)
 
 
 def saved_fragments(folder: Path) -> tuple[Path, ...]:
-    """The user's own kconfig fragments of a run, in their order."""
+    """The kconfig fragments of a run in their order; none where it kept none."""
     found = sorted((folder / FRAGMENTS).glob("*.config"))
     return tuple(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def copy_inputs(folder: Path, other: Path) -> None:
-    """What a run kept of the user's files, for another one that is made of the same."""
+    """The patches and fragments that a run kept, for another one that is made of the same."""
     kept = [*(folder / PATCHES).glob("*"), *saved_fragments(folder)]
     for path in (path for path in kept if path.is_file() and not path.is_symlink()):
         host.write_atomic(other / path.relative_to(folder), path.read_bytes())

@@ -37,7 +37,7 @@ from runner.comparison import Comparison
 from runner.errors import UserError
 from runner.evidence import Evidence, Origin, save_fragments, save_patches
 from runner.host import Progress
-from runner.kconfig import Kconfig
+from runner.kconfig import Kconfig, load_kept
 from runner.kconfig import load as load_kconfig
 from runner.matrix import Matrix
 from runner.patchset import PatchSet
@@ -84,6 +84,8 @@ class Plan:
     `upto` is how many of the patches are taken, 0 for all of them. With `cost` the guests' time
     counts instructions, and the cost cases run in place of all others. `quick` takes those cases
     that the patches can affect first, and the base's evidence of an earlier run if one fits.
+    `kept_fragments`, where there are any, are all that an earlier run had, and `fragments` come
+    after them.
     """
 
     folder: Path
@@ -109,6 +111,7 @@ class Plan:
     each: bool = False
     cost: bool = False
     quick: bool = False
+    kept_fragments: tuple[Path, ...] = ()
 
     @property
     def has_foreign(self) -> bool:
@@ -338,7 +341,7 @@ def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
 def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
     """Source, patches and configuration; which patches may depend on the source's version."""
     given.check(plan.patch, PATCHES)
-    kconfig = load_kconfig((*FRAGMENTS, *plan.fragments), ROOT / "kconfigs")
+    kconfig = _kconfig_of(plan)
     fetched = source.fetch(source.parse_source(plan.source), cache, progress)
     patchset = given.patches(plan.patch, fetched.version, PATCHES)
     if not 0 <= plan.upto <= len(patchset):
@@ -348,6 +351,12 @@ def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
         progress(note)
     patchset = patchset.prefix(plan.upto) if plan.upto else patchset
     return Inputs(fetched, patchset, kconfig, plan.compiler, notes)
+
+
+def _kconfig_of(plan: Plan) -> Kconfig:
+    if plan.kept_fragments:
+        return load_kept(plan.kept_fragments, plan.fragments, ROOT / "kconfigs")
+    return load_kconfig((*FRAGMENTS, *plan.fragments), ROOT / "kconfigs")
 
 
 def choose_machine(

@@ -49,14 +49,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A named piece of configuration. `# twinboot: since 5.16 before 6.0` limits the next line.
-
-    With `given` it is a file of the user's and none of ours.
-    """
+    """A named piece of configuration. `# twinboot: since 5.16 before 6.0` limits the next line."""
 
     name: str
     text: str
-    given: bool = False
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -132,9 +128,18 @@ def _limits(text: str, where: str) -> tuple[str | None, str | None]:
 
 def load(names: Iterable[str | Path], folder: Path) -> Kconfig:
     """Fragments by name (from `folder`) or by path; `base` comes first, asked for or not."""
-    chosen = dict.fromkeys(["base", *(str(name) for name in names)])
-    fragments = tuple(_load(name, folder) for name in chosen)
-    kconfig = Kconfig(fragments)
+    return _checked(_load(name, folder) for name in dict.fromkeys(["base", *map(str, names)]))
+
+
+def load_kept(paths: Iterable[Path], more: Iterable[str], folder: Path) -> Kconfig:
+    """The fragments that an earlier run kept, and more of ours by name after them."""
+    return _checked(
+        _load(name, folder) for name in (*(str(path.absolute()) for path in paths), *more)
+    )
+
+
+def _checked(fragments: Iterable[Fragment]) -> Kconfig:
+    kconfig = Kconfig(tuple(fragments))
     _ = kconfig.digest  # reads every line, so that a malformed one is refused here
     return kconfig
 
@@ -150,7 +155,7 @@ def _load(name: str, folder: Path) -> Fragment:
         there = ", ".join(sorted(found.stem for found in folder.glob("*.config")))
         raise UserError(f"there is no kconfig fragment {name}; there are {there}, or give a path")
     try:
-        return Fragment(path.stem, path.read_text(errors="replace"), is_path(name))
+        return Fragment(path.stem, path.read_text(errors="replace"))
     except OSError as error:
         raise UserError(f"the kconfig fragment {name} cannot be read: {error.strerror}") from error
 

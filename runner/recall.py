@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runner import accel, evidence, host, kconfig, rootfs
+from runner import accel, evidence, host, rootfs
 from runner.boots import judged
 from runner.build import Kernel, fingerprint, kept
 from runner.comparison import Comparison, Row
@@ -118,20 +118,10 @@ def plan_as_built(former: Former) -> Plan:
     It is for building alone: what a fragment costs a guest goes by the name that it had.
     """
     plan = replace(former.plan, source=_pinned(former.plan.source, former.arm("base").source))
-    plan = replace(plan, fragments=_kept_fragments(former))
+    if fragments := evidence.saved_fragments(former.folder):
+        plan = replace(plan, kept_fragments=fragments, fragments=())
     kept_there = evidence.saved_patches(former.folder)
     return replace(plan, patch=str(kept_there), upto=0) if kept_there else plan
-
-
-def _kept_fragments(former: Former) -> tuple[str, ...]:
-    """The plan's fragments, those of the user's as they were; an older run kept none."""
-    names = former.plan.fragments
-    given = [name for name in dict.fromkeys(names) if kconfig.is_path(name)]
-    there = evidence.saved_fragments(former.folder)
-    if len(there) != len(given):
-        return names
-    kept_as = dict(zip(given, map(str, there), strict=True))
-    return tuple(kept_as.get(name, name) for name in names)
 
 
 def _pinned(source: str, built: str) -> str:

@@ -153,16 +153,16 @@ def test_the_merged_run_says_the_command_of_the_whole(guests: Guests, tmp_path: 
     assert command_of(tmp_path / "merged").endswith("--repeats 1 --seed 1")
 
 
-def test_a_fragment_of_the_users_is_kept_by_each_shard_and_by_the_merged_run(
+def test_the_fragments_are_kept_by_each_shard_and_by_the_merged_run(
     guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = experiment.build_arms(Plan(tmp_path), tmp_path, silent)
-    mine = Kconfig((Fragment("base", ""), Fragment("my own", "CONFIG_SWAP=y\n", given=True)))
+    mine = Kconfig((Fragment("my own", "CONFIG_SWAP=y\n"),))
     monkeypatch.setattr(experiment, "build_arms", lambda *_: replace(made, kconfig=mine))
     merge(in_shards(tmp_path, 2, Plan(tmp_path, repeats=1)), tmp_path / "merged")
     for name in ("s1", "s2", "merged"):
         (kept,) = (tmp_path / name / "kconfigs").iterdir()
-        assert (kept.name, kept.read_text()) == ("01-my_own.config", "CONFIG_SWAP=y\n")
+        assert (kept.name, kept.read_text()) == ("000-my_own.config", "CONFIG_SWAP=y\n")
 
 
 def test_what_is_not_of_one_run_is_not_merged(guests: Guests, tmp_path: Path) -> None:
