@@ -164,7 +164,11 @@ class KernelBench:
         if candidate not in self._kernels:
             self._settle_ahead(candidate)
             request = self.searched.request(candidate)
-            self._kernels[candidate] = build(request, self.cache, self.progress)
+            kernel = build(request, self.cache, self.progress)
+            if kernel.signature != self._record(candidate)["signature"]:
+                title = self.searched.title(candidate)
+                raise UserError(f"the kernel of {title} has other code than it had; begin anew")
+            self._kernels[candidate] = kernel
         return self._kernels[candidate]
 
     # Runs

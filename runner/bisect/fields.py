@@ -60,11 +60,16 @@ class _Ground:
         return source.fetch(source.parse_source(text), self.cache, self.progress)
 
     def request(self, fetched: Fetched, patches: tuple[Patch, ...] = ()) -> BuildRequest:
-        names = (*FRAGMENTS, *self.plan.fragments)
-        chosen = kconfig.load(names, KCONFIGS)
         return BuildRequest(
-            fetched, self._set((*self.carried(fetched.version), *patches)), chosen, self.compiler
+            fetched,
+            self._set((*self.carried(fetched.version), *patches)),
+            self.kconfig,
+            self.compiler,
         )
+
+    @property
+    def kconfig(self) -> Kconfig:
+        return kconfig.load((*FRAGMENTS, *self.plan.fragments), KCONFIGS)
 
     @property
     def compiler(self) -> str:
@@ -260,6 +265,6 @@ def _final_config(ground: _Ground, fetched: Fetched, end: str) -> str:
 def _identity(*parts: str | _Ground) -> str:
     total = hashlib.sha256()
     for part in parts:
-        text = part.carried_digest if isinstance(part, _Ground) else part
+        text = part if isinstance(part, str) else f"{part.kconfig.digest} {part.carried_digest}"
         total.update(f"{len(text)} {text}\n".encode())
     return total.hexdigest()

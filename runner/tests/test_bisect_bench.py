@@ -464,6 +464,27 @@ def test_a_folder_that_holds_a_bisection_is_not_begun_again(
         bisected(plan_of(tiny, 1), tmp_path / "state")
 
 
+def test_a_bisection_goes_on_with_the_same_kernels_only(
+    boots: Boots, tiny: Path, tmp_path: Path
+) -> None:
+    """Neither with another fragment nor where a kernel comes out with other code."""
+    history(tiny, *harmless(1), ("", LEAK))
+    state = tmp_path / "state"
+    bisected(replace(plan_of(tiny, 2), asked=Asked(most=1)), state)
+    swap = fields.KCONFIGS / "swap.config"
+    text = swap.read_text()
+    swap.write_text("CONFIG_BLOCK=y\n")
+    with pytest.raises(UserError, match="what is searched is not what it was"):
+        session.resume(state, lambda _: None)
+    swap.write_text(text)
+    Notebook(state).ask_again(Asked(most=3))
+    for path in (state / "candidates").iterdir():
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "signature": "0" * 64}))
+    with pytest.raises(UserError, match="has other code than it had; begin anew"):
+        session.resume(state, lambda _: None)
+
+
 def test_a_full_disk_ends_it_and_says_nothing_of_the_candidate(
     boots: Boots, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,22 +200,31 @@ def test_a_folder_with_files_of_somebody_else_is_left_as_it_was(tmp_path: Path) 
     assert {path.name for path in run.iterdir()} >= {"plan.json", "run.json"}
 
 
-def test_ctrl_c_while_the_modules_are_loaded_is_a_sentence() -> None:
-    code = """
+def started(error: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The program, one of whose modules raises this when it is loaded."""
+    code = f"""
 import sys
 from runner import start
-class Impatient:
+class Fault:
     def find_spec(self, name, *_):
         if name == "runner.experiment":
-            raise KeyboardInterrupt
-sys.meta_path.insert(0, Impatient())
+            raise {error}
+sys.meta_path.insert(0, Fault())
 start.main()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (
-        130,
-        "twinboot: interrupted before anything was begun\n",
-    )
+    argv = [sys.executable, "-c", code, *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def test_ctrl_c_while_the_modules_are_loaded_is_a_sentence() -> None:
+    done = started("KeyboardInterrupt", "compare", "x")
+    assert done.returncode == 130
+    assert done.stderr == "twinboot: interrupted before anything was begun\n"
+
+
+def test_a_module_that_cannot_be_loaded_is_no_regression_and_no_bad_commit() -> None:
+    assert started("ImportError", "compare", "x").returncode == 3
+    assert started("ImportError", "run", "--bisect-exit").returncode == 131
 
 
 def test_transcripts_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
