@@ -20,6 +20,7 @@ from runner.experiment import ROOT
 from runner.host import Kept
 
 POLL_S = 0.2
+LOWEST = ("nice", "-n", "19")
 # On a busy host the lowest priority may get nothing: then the wanted kernel is built in front,
 # where ccache has what was compiled.
 PATIENCE_S = 30.0
@@ -58,7 +59,7 @@ class Ahead:
 
     def _start(self, candidate: str) -> Kept:
         log = self._folder / "ahead.log"
-        python = ("nice", "-n", "19", sys.executable, "-m", "runner.bisect.ahead")
+        python = (*LOWEST, sys.executable, "-m", "runner.bisect.ahead")
         words = ("env", f"PYTHONPATH={ROOT}", *python, self._folder, candidate)
         return Kept(words, log, log)
 
