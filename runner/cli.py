@@ -11,6 +11,7 @@ import typer
 
 from runner.bisect import exitcode
 from runner.commands import again, bisect, household, kernels, merge, prove, run
+from runner.commands.options import nobody_reads
 from runner.errors import EXIT_CLEAN, EXIT_UNDECIDED
 
 app = typer.Typer(
@@ -66,14 +67,19 @@ def main() -> None:
 
 def _ended() -> int:
     """The exit code of the command. A fault of ours is no regression and no bad commit."""
+    code = EXIT_CLEAN
     try:
         app()
     except SystemExit as ended:
-        return int(ended.code or EXIT_CLEAN)
+        code = int(ended.code or EXIT_CLEAN)
     except Exception:
         traceback.print_exc()
-        return EXIT_UNDECIDED
-    return EXIT_CLEAN
+        code = EXIT_UNDECIDED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads()
+    return code
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from runner import host
 from runner.boots import compare_saved
 from runner.build import build
 from runner.errors import BuildFailed, ConfigLost, UserError
-from runner.experiment import Inputs, Plan, begin_folder, plan_of, read_inputs, run_experiment
+from runner.experiment import Inputs, Plan, begun, plan_of, read_inputs, run_experiment
 from runner.host import Progress
-from runner.steps import Step
+from runner.steps import Step, telling
 
 WALK = "walk.json"
 
@@ -43,9 +43,20 @@ def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Ste
     """
     if not plan.confirm:
         raise UserError("--each takes the base from step to step and needs --confirm 1 or more")
+    with begun(plan, resumed):
+        count = _build_all(plan, progress)
+    steps: list[Step] = []
+    for step in _steps(plan.folder):
+        progress(f"patch {step.number} of {count}: {step.failure or step.title}")
+        first = next((each.folder for each in steps if each.comparison), None)
+        part = dataclasses.replace(plan, baseline=plan.baseline or first)
+        steps.append(step if step.failure else _run(part, step, progress))
+    return tuple(steps)
+
+
+def _build_all(plan: Plan, progress: Progress) -> int:
+    """Note which patches there are and which of them do not build; returns their number."""
     cache = host.cache_dir()
-    if not resumed:
-        begin_folder(plan)
     inputs = read_inputs(plan, cache, progress)
     count = len(inputs.patchset)
     if not count:
@@ -54,13 +65,7 @@ def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Ste
     failures = [_failure(inputs, number, progress) for number in range(count, 0, -1)][::-1]
     titles = [patch.subject for patch in inputs.patchset.patches]
     _note(plan.folder, tuple(map(Prefix, titles, failures)))
-    steps: list[Step] = []
-    for step in _steps(plan.folder):
-        progress(f"patch {step.number} of {count}: {step.failure or step.title}")
-        first = next((each.folder for each in steps if each.comparison), None)
-        part = dataclasses.replace(plan, baseline=plan.baseline or first)
-        steps.append(step if step.failure else _run(part, step, progress))
-    return tuple(steps)
+    return count
 
 
 def _run(plan: Plan, step: Step, progress: Progress) -> Step:
@@ -84,6 +89,26 @@ def compare_walk(folder: Path) -> tuple[Step, ...]:
         else step
         for step in _steps(folder)
     )
+
+
+def step_of(folder: Path, number: int) -> Step:
+    """One step of the walk in `folder`; UserError where there is no run of it."""
+    steps = compare_walk(folder)
+    if not 1 <= number <= len(steps):
+        raise UserError(f"--step is {number}; the series in {folder} has {len(steps)} patches")
+    step = steps[number - 1]
+    if step.comparison is None:
+        why = step.failure or "it has not run; `twinboot run --resume` goes on"
+        raise UserError(f"there is no run of patch {number} of {folder}: {why}")
+    return step
+
+
+def telling_step(folder: Path, case: str | None = None, swap: str | None = None) -> Step:
+    """The step of the walk in `folder` on which most was found of a case; see steps.telling."""
+    found = telling(compare_walk(folder), case, swap)
+    if found is None:
+        raise UserError(f"no patch of {folder} has run; `twinboot run --resume` goes on with it")
+    return found
 
 
 def _note(folder: Path, walk: tuple[Prefix, ...]) -> None:

@@ -7,6 +7,7 @@ It judges nothing: `twinboot compare` reads here and judges anew.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from runner import host
 from runner.case import SWAP_NAMES, Case
 from runner.errors import UserError
+from runner.kconfig import Kconfig
 from runner.patchset import PatchSet, file_name
 from runner.shard import Cut
 from runner.transcript import Transcript, TrialKey, whole_trials
@@ -25,6 +27,7 @@ from runner.twins import Twins
 RUN_FORMAT = "twinboot-run"
 RUN_VERSION = 1
 PATCHES = "patches"
+FRAGMENTS = "kconfigs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,26 @@ def saved_patches(folder: Path) -> Path | None:
     return folder / PATCHES if (folder / PATCHES / "series").is_file() else None
 
 
+def save_fragments(folder: Path, kconfig: Kconfig) -> None:
+    """Keep the kconfig fragments in their order: the user's, and ours, may be others tomorrow."""
+    for number, fragment in enumerate(kconfig.fragments):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", fragment.name)[:80]
+        host.write_atomic(folder / FRAGMENTS / f"{number:03d}-{name}.config", fragment.text)
+
+
+def saved_fragments(folder: Path) -> tuple[Path, ...]:
+    """The kconfig fragments of a run in their order; none where it kept none."""
+    found = sorted((folder / FRAGMENTS).glob("*.config"))
+    return tuple(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def copy_inputs(folder: Path, other: Path) -> None:
+    """The patches and fragments that a run kept, for another one that is made of the same."""
+    kept = [*(folder / PATCHES).glob("*"), *saved_fragments(folder)]
+    for path in (path for path in kept if path.is_file() and not path.is_symlink()):
+        host.write_atomic(other / path.relative_to(folder), path.read_bytes())
+
+
 def save_transcript(folder: Path, transcript: Transcript) -> Path:
     """Keep one boot: NAME.json, and its console beside it as plain text."""
     path = folder / "transcripts" / f"{_trial_name(transcript)}-{transcript.boot.part}.json"
@@ -130,11 +153,39 @@ def load_run(folder: Path) -> Evidence:
         twins = _TWINS.validate_python(head["twins"])
         cases = _CASES.validate_python(head["cases"])
         origin = _ORIGIN.validate_python(head.get("origin", {}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} is not the folder of a run: {_first_line(error)}") from error
-    found = [load_transcript(each) for each in sorted((folder / "transcripts").glob("*.json"))]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{folder} is not the folder of a run: {_why(folder)}") from error
+    found = [load_transcript(path) for path in _transcripts(folder)]
     whole = whole_trials(found).values()
     return Evidence(twins, cases, tuple(boot for boots in whole for boot in boots), origin)
+
+
+def _transcripts(folder: Path) -> list[Path]:
+    """A folder that may not be read is not an empty one, as `glob` has it."""
+    try:
+        paths = list((folder / "transcripts").iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{folder}/transcripts cannot be read: {error.strerror}") from error
+    return sorted(path for path in paths if path.suffix == ".json")
+
+
+def _why(folder: Path) -> str:
+    """What is there instead, and what takes it."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if "run.json" in names:
+        return "its run.json is damaged"
+    if "walk.json" in names:
+        return "it is that of --each, whose steps are runs; name one of them (FOLDER/1-...)"
+    if "bisect.json" in names:
+        return "it is that of a bisection, which `twinboot bisect --resume` takes"
+    if "plan.json" in names:
+        return "no guest has run yet; `twinboot run --resume` goes on with it"
+    return "there is no run.json in it"
 
 
 def _first_line(error: Exception) -> str:

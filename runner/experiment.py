@@ -6,6 +6,7 @@ Each step is a module of its own; here is only their order.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -34,9 +35,9 @@ from runner.build import BuildRequest, Kernel, build
 from runner.case import Case
 from runner.comparison import Comparison
 from runner.errors import UserError
-from runner.evidence import Evidence, Origin, save_patches
+from runner.evidence import Evidence, Origin, save_fragments, save_patches
 from runner.host import Progress
-from runner.kconfig import Kconfig
+from runner.kconfig import Kconfig, load_kept
 from runner.kconfig import load as load_kconfig
 from runner.matrix import Matrix
 from runner.patchset import PatchSet
@@ -83,6 +84,8 @@ class Plan:
     `upto` is how many of the patches are taken, 0 for all of them. With `cost` the guests' time
     counts instructions, and the cost cases run in place of all others. `quick` takes those cases
     that the patches can affect first, and the base's evidence of an earlier run if one fits.
+    `kept_fragments`, where there are any, are all that an earlier run had, and `fragments` come
+    after them.
     """
 
     folder: Path
@@ -108,6 +111,7 @@ class Plan:
     each: bool = False
     cost: bool = False
     quick: bool = False
+    kept_fragments: tuple[Path, ...] = ()
 
     @property
     def has_foreign(self) -> bool:
@@ -115,6 +119,9 @@ class Plan:
 
 
 _PLAN = TypeAdapter(Plan)
+# What a run's folder holds before its first guest, and what says that there may have been one
+BEFORE = ("plan.json", ".lock", "patches", "kconfigs", "stdin.mbox")
+BEGUN = ("run.json", "walk.json")
 # Without these a saved plan is not whole; the rest has its defaults in plans of older versions
 ALWAYS_SAID = {"source", "patch", "repeats", "seed"}
 
@@ -155,11 +162,10 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
     ours, wanted = chosen_cases(plan), foreign_wanted(plan)
     shard.parse(plan.shard)
     cache = host.cache_dir()
-    with host.locked(plan.folder / ".lock", progress):
-        if not resumed:
-            begin_folder(plan)
+    with host.locked(plan.folder / ".lock", progress), begun(plan, resumed):
         arms = build_arms(plan, cache, progress)
         save_patches(plan.folder, arms.patchset)
+        save_fragments(plan.folder, arms.kconfig)
         picked = _quick_selection(plan, ours, arms)
         cases, root = choose_programs(plan, picked.cases, wanted, cache, progress)
         machine = choose_machine(plan, arms.base, root, cache, progress)
@@ -208,7 +214,7 @@ def plan_of(folder: Path) -> Plan:
         plan = _PLAN.validate_json(raw)
         if not json.loads(raw).keys() >= ALWAYS_SAID:
             raise ValueError(raw)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} does not say which run it was: no whole plan.json") from error
     return dataclasses.replace(plan, folder=folder)
 
@@ -335,7 +341,7 @@ def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
 def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
     """Source, patches and configuration; which patches may depend on the source's version."""
     given.check(plan.patch, PATCHES)
-    kconfig = load_kconfig((*FRAGMENTS, *plan.fragments), ROOT / "kconfigs")
+    kconfig = _kconfig_of(plan)
     fetched = source.fetch(source.parse_source(plan.source), cache, progress)
     patchset = given.patches(plan.patch, fetched.version, PATCHES)
     if not 0 <= plan.upto <= len(patchset):
@@ -345,6 +351,12 @@ def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
         progress(note)
     patchset = patchset.prefix(plan.upto) if plan.upto else patchset
     return Inputs(fetched, patchset, kconfig, plan.compiler, notes)
+
+
+def _kconfig_of(plan: Plan) -> Kconfig:
+    if plan.kept_fragments:
+        return load_kept(plan.kept_fragments, plan.fragments, ROOT / "kconfigs")
+    return load_kconfig((*FRAGMENTS, *plan.fragments), ROOT / "kconfigs")
 
 
 def choose_machine(
@@ -424,6 +436,22 @@ def begin_folder(plan: Plan) -> None:
     if (plan.folder / "plan.json").exists():
         raise UserError(f"{plan.folder} holds a run already; choose another --out")
     _save_plan(plan)
+
+
+@contextlib.contextmanager
+def begun(plan: Plan, resumed: bool = False) -> Iterator[None]:
+    """With the plan in its folder; where wrong input ends it before a guest, it never was.
+
+    So the same command can be given again, put right.
+    """
+    if not resumed:
+        begin_folder(plan)
+    try:
+        yield
+    except UserError:
+        if not resumed and not any((plan.folder / name).exists() for name in BEGUN):
+            host.withdraw(plan.folder, BEFORE)
+        raise
 
 
 def _save_plan(plan: Plan) -> None:

@@ -47,6 +47,27 @@ def check(asked: str, shelf: Path) -> None:
         variant.find(_divide(asked)[0], shelf)
 
 
+def pinned(asked: str, shelf: Path) -> str:
+    """The same patches wherever branches and the working folder are by then.
+
+    UserError at once where it names nothing.
+    """
+    if gitrange.is_range(asked):
+        return str(gitrange.resolve(asked))
+    named, wanted = _divide(asked)
+    variant.find(named, shelf)
+    path = Path(named).expanduser()
+    return "#".join((str(path.absolute()), *wanted)) if path.exists() else asked
+
+
+def digest(asked: str, shelf: Path) -> str:
+    """What changes when the patches do; of several sets, one for each range of kernels, all."""
+    path = None if gitrange.is_range(asked) else variant.find(_divide(asked)[0], shelf)
+    if path is not None and variant.is_variant(path):
+        return " ".join(f"{each.name} {load_patches(each).digest}" for each in variant.ranges(path))
+    return patches(asked, "", shelf).digest
+
+
 def patches(asked: str, version: str, shelf: Path) -> PatchSet:
     """The patches that --patch means for a kernel of this version, with notes on the choice."""
     if gitrange.is_range(asked):

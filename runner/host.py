@@ -95,6 +95,17 @@ def make_folder(path: Path) -> None:
         raise InfraError(f"cannot create the folder {path}: {error.strerror}") from error
 
 
+def withdraw(folder: Path, names: Sequence[str]) -> None:
+    """Remove what was begun in a folder, and the folder itself where nothing else is in it."""
+    for path in (folder / name for name in names):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def run(argv: Words, how: How = DEFAULT) -> Completed:
     """Run a command to its end, in a process group that dies with us.
 

@@ -128,21 +128,36 @@ def _limits(text: str, where: str) -> tuple[str | None, str | None]:
 
 def load(names: Iterable[str | Path], folder: Path) -> Kconfig:
     """Fragments by name (from `folder`) or by path; `base` comes first, asked for or not."""
-    chosen = dict.fromkeys(["base", *(str(name) for name in names)])
-    fragments = tuple(_load(name, folder) for name in chosen)
-    kconfig = Kconfig(fragments)
+    return _checked(_load(name, folder) for name in dict.fromkeys(["base", *map(str, names)]))
+
+
+def load_kept(paths: Iterable[Path], more: Iterable[str], folder: Path) -> Kconfig:
+    """The fragments that an earlier run kept, and more of ours by name after them."""
+    return _checked(
+        _load(name, folder) for name in (*(str(path.absolute()) for path in paths), *more)
+    )
+
+
+def _checked(fragments: Iterable[Fragment]) -> Kconfig:
+    kconfig = Kconfig(tuple(fragments))
     _ = kconfig.digest  # reads every line, so that a malformed one is refused here
     return kconfig
 
 
+def is_path(name: str) -> bool:
+    """Whether a fragment is named by a file and not by a name of ours."""
+    return "/" in name or name.endswith(".config")
+
+
 def _load(name: str, folder: Path) -> Fragment:
-    path = Path(name).expanduser()
-    if "/" not in name and not name.endswith(".config"):
-        path = folder / f"{name}.config"
+    path = Path(name).expanduser() if is_path(name) else folder / f"{name}.config"
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in folder.glob("*.config")))
         raise UserError(f"there is no kconfig fragment {name}; there are {there}, or give a path")
-    return Fragment(path.stem, path.read_text(errors="replace"))
+    try:
+        return Fragment(path.stem, path.read_text(errors="replace"))
+    except OSError as error:
+        raise UserError(f"the kconfig fragment {name} cannot be read: {error.strerror}") from error
 
 
 def configure(tree: Path, kconfig: Kconfig, log: Path, chain: kbuild.Toolchain) -> str:

@@ -47,6 +47,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         if one.cut.mine == other.cut.mine:
             raise UserError(f"{one.folder} and {other.folder} are both {one.cut.name}")
     begin_folder(replace(parts[0].plan, folder=out, shard=""))
+    evidence.copy_inputs(parts[0].folder, out)
     for part in parts:
         for each in part.saved.transcripts:
             boot = replace(each.boot, shard=part.cut.mine)

@@ -113,8 +113,13 @@ def kernels(former: Former, cache: Path, progress: Progress) -> Mapping[ArmLabel
 
 
 def plan_as_built(former: Former) -> Plan:
-    """The plan with the patches that the run kept, and its source by commit or version."""
+    """The plan with the patches and fragments that the run kept, its source by commit or version.
+
+    It is for building alone: what a fragment costs a guest goes by the name that it had.
+    """
     plan = replace(former.plan, source=_pinned(former.plan.source, former.arm("base").source))
+    if fragments := evidence.saved_fragments(former.folder):
+        plan = replace(plan, kept_fragments=fragments, fragments=())
     kept_there = evidence.saved_patches(former.folder)
     return replace(plan, patch=str(kept_there), upto=0) if kept_there else plan
 

@@ -114,6 +114,7 @@ def _begin(what: Again, whole: Matrix) -> None:
         baseline=None,
     )
     begin_folder(plan)
+    evidence.copy_inputs(former.folder, what.folder)
     note = f"rows of {former.folder.name}, run again"
     twins = dataclasses.replace(
         former.saved.twins, repeats=what.times, notes=(*former.saved.twins.notes, note)

@@ -69,6 +69,24 @@ def excused(steps: Iterable[Step], excuse: Callable[[Comparison], Comparison]) -
     )
 
 
+def telling(steps: Sequence[Step], case: str | None = None, swap: str | None = None) -> Step | None:
+    """The first step on which the most serious was found, of a case or group and a swap or of all.
+
+    The last one where there is nothing, None where no step has run.
+    """
+    ran = [step for step in steps if step.comparison]
+    worst_of = {step.number: _worst(step, case, swap) for step in ran}
+    if not any(worst_of.values()):
+        return ran[-1] if ran else None
+    return max(ran, key=lambda step: worst_of[step.number])
+
+
+def _worst(step: Step, case: str | None, swap: str | None) -> Change:
+    rows = step.comparison.rows if step.comparison else ()
+    fitting = (row for row in rows if case in (None, row.case.id, row.case.group))
+    return max((row.change for row in fitting if swap in (None, row.swap)), default=Change.SAME)
+
+
 def turns(steps: Sequence[Step]) -> tuple[Turn, ...]:
     """All changes, each told once for the swaps on which it is the same."""
     keys: dict[Key, None] = {}

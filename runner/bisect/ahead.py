@@ -20,39 +20,46 @@ from runner.experiment import ROOT
 from runner.host import Kept
 
 POLL_S = 0.2
+LOWEST = ("nice", "-n", "19")
+# On a busy host the lowest priority may get nothing: then the wanted kernel is built in front,
+# where ccache has what was compiled.
+PATIENCE_S = 30.0
 
 
 class Ahead:
     """Builds one of the candidates after another, until it is told which one is wanted."""
 
     def __init__(self, folder: Path, candidates: tuple[str, ...]) -> None:
-        self._folder, self._candidates = folder, candidates
+        self._folder, self.candidates = folder, candidates
         self._wanted: str | None = None
-        self._decided = threading.Event()
+        self._decided, self._given_up = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def settle(self, wanted: str | None) -> None:
-        """Only this one is wanted (None: no one): a build of it is waited for, others end."""
+        """Only this one is wanted (None: no one): its build is waited for a while, others end."""
         self._wanted = wanted
         self._decided.set()
+        self._thread.join(PATIENCE_S)
+        self._given_up.set()
         self._thread.join()
 
     def _run(self) -> None:
-        for candidate in self._candidates:
+        for candidate in self.candidates:
             if self._decided.is_set():
                 return
             building = self._start(candidate)
             try:
                 while building.wait(POLL_S) is None:
-                    if self._decided.is_set() and candidate != self._wanted:
+                    useless = self._decided.is_set() and candidate != self._wanted
+                    if useless or self._given_up.is_set():
                         return
             finally:
                 building.end()
 
     def _start(self, candidate: str) -> Kept:
         log = self._folder / "ahead.log"
-        python = ("nice", "-n", "19", sys.executable, "-m", "runner.bisect.ahead")
+        python = (*LOWEST, sys.executable, "-m", "runner.bisect.ahead")
         words = ("env", f"PYTHONPATH={ROOT}", *python, self._folder, candidate)
         return Kept(words, log, log)
 

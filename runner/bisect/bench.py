@@ -65,11 +65,16 @@ class KernelBench:
     _runs: dict[str, Runs] = field(default_factory=dict)
     _symptom: Symptom | None = None
     _ahead: Ahead | None = None
+    _next: tuple[str, ...] = ()
 
     def __enter__(self) -> KernelBench:
         known = self.notebook.read("symptom")
-        if known:
-            self._symptom = Symptom(**{**known, "names": tuple(known["names"])})
+        try:
+            if known:
+                self._symptom = Symptom(**{**known, "names": tuple(known["names"])})
+        except (KeyError, TypeError) as error:
+            where = f"{self.notebook.folder}/symptom.json"
+            raise UserError(f"{where} is damaged; remove it to settle it anew") from error
         return self
 
     def __exit__(
@@ -93,10 +98,10 @@ class KernelBench:
         return self._run(candidate, lambda tally: runs - tally.told)
 
     def expect(self, candidates: tuple[str, ...]) -> None:
-        self._settle_ahead(None)
-        unbuilt = tuple(each for each in candidates if not self._record(each))
-        if unbuilt and self.plan.ahead:
-            self._ahead = Ahead(self.notebook.folder, unbuilt)
+        """Nothing begins before guests run: until then the machine builds what they will boot."""
+        self._next = candidates
+        if not candidates:
+            self._settle_ahead(None)
 
     def note(self, answers: Answers) -> None:
         self.notebook.write("answers", {name: str(term) for name, term in answers.items()})
@@ -118,7 +123,10 @@ class KernelBench:
     # Kernels
 
     def _record(self, candidate: str) -> dict[str, str]:
-        return self.notebook.read(f"candidates/{_short(candidate)}")
+        """What is known of its kernel; nothing where that is not whole."""
+        record = self.notebook.read(f"candidates/{_short(candidate)}")
+        whole = record.get("problem") or record.get("signature")
+        return record if whole and "problem" in record else {}
 
     def _build(self, candidate: str) -> dict[str, str]:
         """Build it and keep what it is, or why there is none of it.
@@ -139,6 +147,13 @@ class KernelBench:
         self.notebook.write(f"candidates/{_short(candidate)}", record)
         return record
 
+    def _build_ahead(self) -> None:
+        """While guests run: what may be next, unless just that is being built already."""
+        unbuilt = tuple(each for each in self._next if not self._record(each))
+        if self.plan.ahead and (self._ahead is None or self._ahead.candidates != unbuilt):
+            self._settle_ahead(None)
+            self._ahead = Ahead(self.notebook.folder, unbuilt) if unbuilt else None
+
     def _settle_ahead(self, wanted: str | None) -> None:
         if self._ahead is not None:
             self._ahead.settle(wanted)
@@ -149,7 +164,11 @@ class KernelBench:
         if candidate not in self._kernels:
             self._settle_ahead(candidate)
             request = self.searched.request(candidate)
-            self._kernels[candidate] = build(request, self.cache, self.progress)
+            kernel = build(request, self.cache, self.progress)
+            if kernel.signature != self._record(candidate)["signature"]:
+                title = self.searched.title(candidate)
+                raise UserError(f"the kernel of {title} has other code than it had; begin anew")
+            self._kernels[candidate] = kernel
         return self._kernels[candidate]
 
     # Runs
@@ -181,6 +200,7 @@ class KernelBench:
             self._known(kernel)[trial.repeat] = judge_guests(transcripts, (guests.case,))
 
         host.make_folder(folder)
+        self._build_ahead()
         with tempfile.TemporaryDirectory(dir=folder, prefix=".boots-") as boots:
             matrix.run_all(trials, Desk(Path(boots), jobs, keep), self.progress)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,6 @@ from runner.experiment import FRAGMENTS, PATCHES, ROOT
 from runner.host import Progress
 from runner.kconfig import Fragment, Kconfig
 from runner.patchset import Patch, PatchSet
-from runner.patchset import load as load_patches
 from runner.source import Fetched
 
 Kind = Literal["commit", "release", "patch", "option"]
@@ -55,24 +54,49 @@ class _Ground:
     plan: BisectPlan
     cache: Path
     progress: Progress
+    _read: dict[tuple[str, str], tuple[Patch, ...]] = field(default_factory=dict)
 
     def fetch(self, text: str) -> Fetched:
         return source.fetch(source.parse_source(text), self.cache, self.progress)
 
     def request(self, fetched: Fetched, patches: tuple[Patch, ...] = ()) -> BuildRequest:
-        names = (*FRAGMENTS, *self.plan.fragments)
-        chosen = kconfig.load(names, KCONFIGS)
-        return BuildRequest(fetched, self._set((*self.carried(), *patches)), chosen, self.compiler)
+        return BuildRequest(
+            fetched,
+            self._set((*self.carried(fetched.version), *patches)),
+            self.kconfig,
+            self.compiler,
+        )
+
+    @property
+    def kconfig(self) -> Kconfig:
+        return kconfig.load((*FRAGMENTS, *self.plan.fragments), KCONFIGS)
 
     @property
     def compiler(self) -> str:
         return self.plan.compiler
 
-    def carried(self) -> tuple[Patch, ...]:
+    def carried(self, version: str) -> tuple[Patch, ...]:
         """The patches for every kernel; those to take out begin with the last."""
-        put = [each for path in self.plan.carry for each in load_patches(path).patches]
-        taken = [each for path in self.plan.carry_revert for each in load_patches(path).patches]
+        put = [each for asked in self.plan.carry for each in self._patches(asked, version)]
+        taken = [each for asked in self.plan.carry_revert for each in self._patches(asked, version)]
         return (*(replace(each, reverse=True) for each in reversed(taken)), *put)
+
+    @property
+    def carried_digest(self) -> str:
+        """What changes when one of the carried patches does, for whatever kernel."""
+        ways = (("+", self.plan.carry), ("-", self.plan.carry_revert))
+        return " ".join(
+            f"{way}{given.digest(each, PATCHES)}" for way, asked in ways for each in asked
+        )
+
+    def _patches(self, asked: str, version: str) -> tuple[Patch, ...]:
+        """Read once, and told which were taken of several."""
+        if (asked, version) not in self._read:
+            found = given.patches(asked, version, PATCHES)
+            for note in found.notes:
+                self.progress(f"carried: {note}")
+            self._read[asked, version] = found.patches
+        return self._read[asked, version]
 
     def _set(self, patches: tuple[Patch, ...]) -> PatchSet:
         return PatchSet("what is carried" if patches else "none", patches)
@@ -241,6 +265,6 @@ def _final_config(ground: _Ground, fetched: Fetched, end: str) -> str:
 def _identity(*parts: str | _Ground) -> str:
     total = hashlib.sha256()
     for part in parts:
-        text = PatchSet("", part.carried()).digest if isinstance(part, _Ground) else part
+        text = part if isinstance(part, str) else f"{part.kconfig.digest} {part.carried_digest}"
         total.update(f"{len(text)} {text}\n".encode())
     return total.hexdigest()

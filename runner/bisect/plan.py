@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from runner import host
 from runner.bisect.space import Term
@@ -85,7 +85,7 @@ class Notebook:
             if (head["format"], head["version"]) != (FORMAT, VERSION):
                 raise UserError(f"{self._plan} is {head['format']} version {head['version']}")
             return _PLAN.validate_python(head["plan"])
-        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{self.folder} is not the folder of a bisection") from error
 
     @property
@@ -101,7 +101,7 @@ class Notebook:
             found = json.loads((self.folder / f"{name}.json").read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.folder}/{name}.json cannot be read: {error}") from error
         return found if isinstance(found, dict) else {}
 
@@ -114,4 +114,8 @@ class Notebook:
             self.write(name, content)
 
     def answers(self) -> dict[str, Term]:
-        return _ANSWERS.validate_python(self.read("answers"))
+        """Those so far; UserError when what was written is not that."""
+        try:
+            return _ANSWERS.validate_python(self.read("answers"))
+        except ValueError as error:
+            raise UserError(f"{self.folder}/answers.json is damaged; remove it") from error

@@ -21,6 +21,9 @@ from runner.errors import UserError
 from runner.experiment import CASES
 from runner.host import Progress
 
+# What its folder holds before anything was looked at
+BEFORE = ("bisect.json", "searched.json", "lock", "git", "stdin.mbox")
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -35,7 +38,12 @@ def begin(plan: BisectPlan, folder: Path, progress: Progress) -> Ended:
     chosen_case(plan)
     notebook, cache = Notebook(folder), host.cache_dir()
     notebook.begin(pinned(plan, cache, progress))
-    return resume(folder, progress)
+    try:
+        return resume(folder, progress)
+    except UserError:
+        if not (folder / "candidates").exists():
+            host.withdraw(folder, BEFORE)
+        raise
 
 
 def resume(folder: Path, progress: Progress) -> Ended:

@@ -8,7 +8,7 @@ that remembers its runs makes it start where it was interrupted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,7 +58,7 @@ class Bench(Protocol):
         ...
 
     def expect(self, candidates: tuple[str, ...]) -> None:
-        """One of these will be looked at next: they may be built meanwhile."""
+        """Of these, if any, will be the next one: they may be built while guests run."""
         ...
 
     def note(self, answers: Answers) -> None:
@@ -161,6 +161,7 @@ def walk(
         if isinstance(choice, Next):
             _step(here, choice, quick)
             continue
+        bench.expect(())
         if _withdrawn(here, choice, (rate,)):
             continue
         rates = (rate, *_rates_near(here, choice))
@@ -171,12 +172,14 @@ def walk(
 def _check_ends(here: _Walk) -> None:
     """The bad end shows it, the good end does not; then how often the bad end does."""
     space = here.space
+    here.bench.expect((space.good,))
     here.tell(f"the bad end, {space.bad}")
     first = here.bench.measure(space.bad, here.first_look)
     if not first.told:
         raise UserError(f"the bad end {space.bad} cannot be judged: {first.why}")
     if not first.shown:
         _doubt_bad(here)
+    here.bench.expect(tuple(_next(here, {space.good: Term.GOOD, space.bad: Term.BAD})))
     here.tell(f"the good end, {space.good}")
     _check_good(here, 1)
     here.tell(f"how often the bad end shows it ({_of(first)})")
@@ -224,15 +227,18 @@ def _term(tally: Tally, wanted: int) -> Term:
 
 def _successors(here: _Walk, candidate: str) -> dict[str, None]:
     """Who would be next if this candidate were good, and if it were bad."""
-    found: dict[str, None] = {}
-    for term in (Term.GOOD, Term.BAD):
-        try:
-            choice = here.space.choose({**here.answers, candidate: term})
-        except UserError:  # what is only supposed may contradict the rest
-            continue
-        if isinstance(choice, Next) and choice.candidate not in here.tallies:
-            found[choice.candidate] = None
-    return found
+    terms = (Term.GOOD, Term.BAD)
+    return {each: None for term in terms for each in _next(here, {**here.answers, candidate: term})}
+
+
+def _next(here: _Walk, answers: Answers) -> Iterator[str]:
+    """Who would be next with these answers, unless it has been looked at."""
+    try:
+        choice = here.space.choose(answers)
+    except UserError:  # what is only supposed may contradict the rest
+        return
+    if isinstance(choice, Next) and choice.candidate not in here.tallies:
+        yield choice.candidate
 
 
 def _rates_near(here: _Walk, choice: Found) -> tuple[Rate, ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +14,21 @@ from runner import bundle as packing
 from runner import host, recall, symbols
 from runner import repro as reproduction
 from runner.build import Kernel, kept
-from runner.commands.options import QuietOption, guarded, plain
+from runner.commands.options import (
+    JobsOption,
+    QuietOption,
+    StepOption,
+    former_run,
+    guarded,
+    plain,
+    step_run,
+)
 from runner.complaints import complaints
+from runner.each import compare_walk, is_walk
+from runner.errors import UserError
 from runner.matrix import ARMS
 from runner.progress import Teller
+from runner.recall import Former
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of an earlier run.")]
 RowSwapOption = Annotated[
@@ -32,6 +44,7 @@ def repro(
         typer.Argument(help="A case or group; without one all rows with a finding."),
     ] = None,
     swap: RowSwapOption = None,
+    step: StepOption = 0,
     arm: Annotated[str, typer.Option(help="base, patched or both.")] = "both",
     times: Annotated[int, typer.Option(help="Boots of each arm and swap.")] = 10,
     until_failure: Annotated[
@@ -40,7 +53,7 @@ def repro(
     vmcore: Annotated[
         bool, typer.Option("--vmcore", help="Keep the memory of a guest that dies or hangs.")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    jobs: JobsOption = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; must be new.")] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -49,13 +62,13 @@ def repro(
     Each time is a fresh guest. Exit code 1: it happened, in whichever arm was asked for; 0: it
     did not; 3: it did not, but an arm had no run that says anything.
     """
-    former = recall.load(run)
+    former = former_run(run, step, case, swap)
     what = reproduction.Again(
         former=former,
         rows=recall.rows(former, case, swap),
         arms=reproduction.arms_of(arm),
         times=times,
-        folder=(out or _new_folder(run)).absolute(),
+        folder=(out or _new_folder(former.folder)).absolute(),
         jobs=jobs,
         until_failure=until_failure,
         vmcore=vmcore,
@@ -73,13 +86,14 @@ def bundle(
     run: RunArgument,
     case: Annotated[str, typer.Argument(help="The case.")],
     swap: RowSwapOption = None,
+    step: StepOption = 0,
     out: Annotated[
         Path | None, typer.Option(help="The archive; twinboot-CASE-SWAP.tar.gz if none.")
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Pack a row of an earlier run so that it runs without twinboot: unpack, `sh repro.sh`."""
-    former = recall.load(run)
+    former = former_run(run, step, case, swap)
     row = recall.one_row(former, case, swap)
     with Teller(quiet) as tell:
         path = packing.bundle(former, row, out, tell)
@@ -89,6 +103,14 @@ def bundle(
 @guarded
 def splats(
     run: RunArgument,
+    step: Annotated[
+        int,
+        typer.Option(
+            "--step",
+            help="Of a run with --each: the step of this patch; if not given, all.",
+            show_default=False,
+        ),
+    ] = 0,
     build_symbols: Annotated[
         bool,
         typer.Option("--symbols", help="Build the kernels once more with debug info, for lines."),
@@ -99,7 +121,25 @@ def splats(
 
     Traces carry files and lines where a build with debug info is kept.
     """
-    former = recall.load(run)
+    for former in _all_of(run, step):
+        _tell_splats(former, build_symbols, quiet)
+
+
+def _all_of(run: Path, step: int) -> Iterator[Former]:
+    """The run, or of one with --each every step that has one."""
+    if step or not is_walk(run):
+        yield former_run(run, step)
+        return
+    ran = [each for each in compare_walk(run) if each.comparison]
+    for each in ran:
+        yield step_run(each)
+    if not ran:
+        raise UserError(f"no patch of {run} has run; `twinboot run --resume` goes on with it")
+
+
+def _tell_splats(former: Former, build_symbols: bool, quiet: bool) -> None:
+    if not former.saved.transcripts:
+        raise UserError(f"no guest of {former.folder} has run; `twinboot run --resume` goes on")
     cache = host.cache_dir()
     with Teller(quiet) as tell:
         if build_symbols:

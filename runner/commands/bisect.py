@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,23 +11,29 @@ from typing import Annotated
 
 import typer
 
-from runner import host
+from runner import given, host
 from runner.bisect import session
+from runner.bisect.fields import OPTIONS
 from runner.bisect.plan import BisectPlan, Notebook
 from runner.bisect.symptom import Wanted
 from runner.bisect.walk import Asked
 from runner.commands.options import (
     AccelOption,
     CompilerOption,
+    CpusOption,
+    JobsOption,
     JsonOption,
     KconfigOption,
+    MemoryOption,
     QuietOption,
     SourceOption,
     guarded,
     taken,
+    typed,
 )
 from runner.errors import EXIT_UNDECIDED, UserError
-from runner.experiment import DEFAULT_SOURCE
+from runner.experiment import DEFAULT_SOURCE, PATCHES
+from runner.kconfig import is_path
 from runner.progress import Teller
 from runner.qemu import Machine
 
@@ -72,10 +79,12 @@ def bisect(
         typer.Option(help="A source of the ordered list to bisect, oldest first. Repeatable."),
     ] = None,
     carry: Annotated[
-        list[str] | None, typer.Option(help="A patch put on every kernel. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Patches put on every kernel: all that `run --patch` takes. Repeatable."),
     ] = None,
     carry_revert: Annotated[
-        list[str] | None, typer.Option(help="A patch taken out of every kernel. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Patches taken out of every kernel, the last first. Repeatable."),
     ] = None,
     kconfig: KconfigOption = None,
     cc: CompilerOption = "gcc",
@@ -84,10 +93,10 @@ def bisect(
         int, typer.Option(help="Clean runs of the bad end after which it is called good.")
     ] = 20,
     most: Annotated[int, typer.Option(help="No kernel runs more often than this.")] = 200,
-    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    jobs: JobsOption = 0,
     accel: AccelOption = "auto",
-    cpus: Annotated[int, typer.Option(help="CPUs of a guest.")] = 2,
-    memory: Annotated[int, typer.Option(help="Memory of a guest in MiB.")] = 1024,
+    cpus: CpusOption = 2,
+    memory: MemoryOption = 1024,
     seed: Annotated[int, typer.Option(help="Handed to the case.")] = 1,
     ahead: Annotated[bool, typer.Option(help="Build what may be next while guests run.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder for state and evidence.")] = None,
@@ -106,19 +115,21 @@ def bisect(
     chosen, on = _case_and_swap(case, swap, boot)
     wanted = Wanted(invariant, measure, above, below, splat, boot)
     folder = (out or _new_folder()).absolute()
+    if [patch, *(carry or ()), *(carry_revert or ())].count("-") > 1:
+        raise UserError("only one of --patch, --carry and --carry-revert can be standard input")
     series = patch != "none"
     source, patch = taken(source, patch, folder) if series else (source or DEFAULT_SOURCE, patch)
     plan = BisectPlan(
-        good=good or _end_of_series(patch, "base", "--good"),
-        bad=bad or _end_of_series(patch, "all", "--bad"),
+        good=_end(good) or _end_of_series(patch, "base", "--good"),
+        bad=_end(bad) or _end_of_series(patch, "all", "--bad"),
         case=chosen,
         swap=on,
         source=source,
-        patch=patch,
+        patch=given.pinned(patch, PATCHES),
         releases=tuple(release or ()),
-        carry=_absolute(carry),
-        carry_revert=_absolute(carry_revert),
-        fragments=tuple(kconfig or ()),
+        carry=_carried(carry, folder),
+        carry_revert=_carried(carry_revert, folder),
+        fragments=_fragments(kconfig or ()),
         compiler=cc,
         wanted=_checked(wanted),
         asked=_asked(confidence, patience, most),
@@ -201,8 +212,21 @@ def _asked(confidence: float, patience: int, most: int) -> Asked:
     return Asked(confidence, patience, most)
 
 
-def _absolute(paths: list[str] | None) -> tuple[str, ...]:
-    return tuple(str(Path(path).expanduser().absolute()) for path in paths or ())
+def _carried(asked: list[str] | None, folder: Path) -> tuple[str, ...]:
+    return tuple(given.pinned(typed(each, folder), PATCHES) for each in asked or ())
+
+
+def _end(text: str) -> str:
+    """An end of config options with the files that it names, wherever it is resumed."""
+    if not text.startswith(OPTIONS):
+        return text
+    return OPTIONS + ",".join(_fragments(text.removeprefix(OPTIONS).split(",")))
+
+
+def _fragments(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(
+        str(Path(each).expanduser().absolute()) if is_path(each) else each for each in names
+    )
 
 
 def _new_folder() -> Path:

@@ -18,7 +18,9 @@ from runner.commands.options import (
     PatchOption,
     QuietOption,
     SourceOption,
+    StepOption,
     UptoOption,
+    former_run,
     guarded,
     taken,
 )
@@ -55,6 +57,7 @@ def open_shell(
         Path | None, typer.Argument(help="The folder of an earlier run: its kernels and machine.")
     ] = None,
     row: Annotated[str | None, typer.Argument(help="The case of that run.")] = None,
+    step: StepOption = 0,
     arm: Annotated[str, typer.Option(help="base or patched.")] = "patched",
     source: SourceOption = "",
     patch: PatchOption = DEFAULT_PATCH,
@@ -87,7 +90,7 @@ def open_shell(
     if run is not None:
         if row is None:
             raise UserError("which case of that run? twinboot shell RUN CASE")
-        former = recall.load(run)
+        former = former_run(run, step, row, swap)
         stage = shell.of_row(former, recall.one_row(former, row, swap), label, tell)
     else:
         if patch == "-":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Annotated, ParamSpec
 import typer
 from rich.console import Console
 
-from runner import experimentfile, given, host
-from runner.errors import TwinbootError, UserError
+from runner import each, experimentfile, given, host, recall
+from runner.errors import InfraError, TwinbootError, UserError
 from runner.experiment import DEFAULT_SOURCE, PATCHES
 from runner.patchset import LARGEST
+from runner.recall import Former
+from runner.steps import Step
 
 EXIT_INTERRUPTED = 130
 PIPE_WIDTH = 240
@@ -81,6 +84,20 @@ LtpOption = Annotated[
         "or LTPROOT. Repeatable.",
     ),
 ]
+StepOption = Annotated[
+    int,
+    typer.Option(
+        "--step",
+        help="Of a run with --each: the step of this patch. If not given, the first one on which "
+        "the most serious was found.",
+        show_default=False,
+    ),
+]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", min=0, help="Guests side by side; 0: as many as fit.")
+]
+CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=255, help="CPUs of a guest.")]
+MemoryOption = Annotated[int, typer.Option("--memory", min=128, help="Memory of a guest in MiB.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Write the comparison as JSON here.")
@@ -147,11 +164,23 @@ def guarded(work: Callable[P, None]) -> Callable[P, None]:
             work(*args, **kwargs)
         except TwinbootError as error:
             raise _ended(error) from None
+        except BrokenPipeError:
+            nobody_reads()
+            raise _ended(InfraError("nobody read standard output to its end")) from None
+        except OSError as error:
+            raise _ended(_host_fault(error)) from None
         except KeyboardInterrupt:
             print("twinboot: interrupted; what was finished is kept", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return run
+
+
+def _host_fault(error: OSError) -> TwinbootError:
+    """What nobody foresaw: wrong input where we may not go there, else the machine's fault."""
+    where = f" ({error.filename})" if error.filename else ""
+    kind = UserError if isinstance(error, PermissionError) else InfraError
+    return kind(f"the host said: {error.strerror or error}{where}")
 
 
 def _ended(error: TwinbootError) -> typer.Exit:
@@ -164,20 +193,52 @@ def taken(source: str, patch: str, folder: Path) -> tuple[str, str]:
 
     What comes on standard input is kept in `folder`, so that the run can be made again.
     """
-    if patch == "-":
-        if (folder / STDIN).exists():
-            raise UserError(f"{folder} holds a run already; choose another --out")
-        raw = sys.stdin.buffer.read(LARGEST + 1)
-        if not raw.strip():
-            raise UserError("--patch - found nothing on standard input")
-        host.write_atomic(folder / STDIN, raw)
-        patch = str(folder / STDIN)
-    return given.settle(source, patch, DEFAULT_SOURCE, PATCHES)
+    return given.settle(source, typed(patch, folder), DEFAULT_SOURCE, PATCHES)
+
+
+def typed(patch: str, folder: Path) -> str:
+    """Where a patch is that may come on standard input."""
+    if patch != "-":
+        return patch
+    if any((folder / name).exists() for name in ("plan.json", "bisect.json")):
+        raise UserError(f"{folder} holds a run already; choose another --out")
+    raw = sys.stdin.buffer.read(LARGEST + 1)
+    if not raw.strip():
+        raise UserError("`-` found no patch on standard input")
+    host.write_atomic(folder / STDIN, raw)
+    return str(folder / STDIN)
+
+
+def former_run(folder: Path, step: int, case: str | None = None, swap: str | None = None) -> Former:
+    """The earlier run that is meant; of a run with --each one of its steps, and it says which."""
+    if not each.is_walk(folder):
+        if step:
+            raise UserError(f"{folder} is no run with --each; leave --step out")
+        return recall.load(folder)
+    return step_run(each.step_of(folder, step) if step else each.telling_step(folder, case, swap))
+
+
+def step_run(step: Step) -> Former:
+    """The run of one step, whose patch is named first."""
+    print(plain(f"step {step.number}: {step.title}"), flush=True)
+    return recall.load(step.folder)
 
 
 def console() -> Console:
     """A file or pipe has no width: rich would fold its tables at 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    return _Console() if sys.stdout.isatty() else _Console(width=PIPE_WIDTH)
+
+
+class _Console(Console):
+    """rich ends a program with 1 where nobody reads on, as with `| head`; 1 is a regression."""
+
+    def on_broken_pipe(self) -> None:
+        nobody_reads()
+
+
+def nobody_reads() -> None:
+    """What is still printed goes nowhere; the exit code is that of the result."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain(text: str) -> str:

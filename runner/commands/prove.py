@@ -15,6 +15,7 @@ from runner.commands.options import (
     CaseOption,
     CommandOption,
     CompilerOption,
+    JobsOption,
     KconfigOption,
     KselftestOption,
     LtpOption,
@@ -50,7 +51,7 @@ def prove(
         bool, typer.Option("--full", help="Every case on every bug, not only those it names.")
     ] = False,
     repeats: Annotated[int, typer.Option(help="Runs of each case on base.")] = 2,
-    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    jobs: JobsOption = 0,
     accel: AccelOption = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the evidence; what it holds is not run again.")

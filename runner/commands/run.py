@@ -26,8 +26,10 @@ from runner.commands.options import (
     CaseOption,
     CommandOption,
     CompilerOption,
+    CpusOption,
     ExperimentOption,
     HtmlOption,
+    JobsOption,
     JsonOption,
     JunitOption,
     KconfigOption,
@@ -37,6 +39,7 @@ from runner.commands.options import (
     LtpOption,
     MailOption,
     MarkdownOption,
+    MemoryOption,
     PatchOption,
     QuietOption,
     SourceOption,
@@ -109,10 +112,10 @@ def run(
     confirm: Annotated[
         int, typer.Option(help="More runs for rows in doubt before a change is called; 0: none.")
     ] = 1,
-    jobs: Annotated[int, typer.Option(help="Guests side by side; 0: as many as fit.")] = 0,
+    jobs: JobsOption = 0,
     accel: AccelOption = "auto",
-    cpus: Annotated[int, typer.Option(help="CPUs of a guest.")] = 2,
-    memory: Annotated[int, typer.Option(help="Memory of a guest in MiB.")] = 1024,
+    cpus: CpusOption = 2,
+    memory: MemoryOption = 1024,
     seed: Annotated[int, typer.Option(help="Handed to every case.")] = 1,
     vmcore: Annotated[
         bool, typer.Option("--vmcore", help="Keep the memory of a guest that dies or hangs.")
@@ -160,6 +163,8 @@ def run(
     if (baseline or quick) and confirm < 1:
         option = "--baseline" if baseline else "--quick"
         raise UserError(f"{option} needs --confirm 1 or more, or a change of the host goes unseen")
+    if baseline:
+        evidence.load_run(baseline)
     if resume:
         _go_on(ctx, resume, wanted, quiet)
     if each:

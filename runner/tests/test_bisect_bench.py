@@ -6,12 +6,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar, cast
 
 import pytest
 from typer.testing import CliRunner
@@ -20,7 +24,7 @@ from runner import accel, experiment, matrix, rootfs
 from runner.bisect import ahead, fields, session
 from runner.bisect.ahead import Ahead
 from runner.bisect.bench import chosen_case
-from runner.bisect.plan import BisectPlan
+from runner.bisect.plan import BisectPlan, Notebook
 from runner.bisect.session import Ended
 from runner.bisect.symptom import Wanted
 from runner.bisect.walk import Asked
@@ -43,6 +47,7 @@ SWAPFILE = "mm/swapfile.c"
 LEAK = '\nconst char leak[] = "it leaks";\n'
 NO_BOOT = '\nconst char dead[] = "no boot";\n'
 CRASH = '\nconst char crash[] = "it crashes";\n'
+MEMORY_LINES = ("\nint first;\n", "\nint second;\n")
 PLAN = BisectPlan("", "", CASE, "none", ahead=False)
 Boots = list[bytes]
 
@@ -251,6 +256,95 @@ def test_a_reverted_patch_is_taken_out_of_every_kernel(
         bisected(plan, tmp_path / "state")
 
 
+def command(plan_words: list[str], out: Path, typed: str = "") -> str:
+    """What `twinboot bisect` prints, each kernel run once."""
+    usual = ["bisect", "--case", CASE, "--swap", "none", "--most", "1", "--quiet", "--no-ahead"]
+    return CliRunner().invoke(app, [*usual, *plan_words, "--out", str(out)], input=typed).output
+
+
+def carried_in(cache: Path) -> set[tuple[str, ...]]:
+    """What the carried patches define, in each kernel that was built."""
+    maps = [path.read_text() for path in cache.glob("kernels/*/System.map")]
+    return {tuple(sorted(re.findall(r" (aside|first|second)$", each, re.M))) for each in maps}
+
+
+def test_what_is_carried_is_whatever_run_takes_for_a_patch(
+    boots: Boots, tiny: Path, tmp_path: Path
+) -> None:
+    """A range of commits, an older version of a thread, standard input; from any folder."""
+    git(tiny, "checkout", "-qb", "side")
+    text = (tiny / SWAPFILE).read_text()
+    (tiny / SWAPFILE).write_text(f"int aside;\n{text}")
+    git(tiny, "commit", "-qam", "aside")
+    git(tiny, "checkout", "-q", "main")
+    history(tiny, *harmless(2), ("", LEAK), *harmless(2, 10))
+    ends = ["--good", f"git:{tiny}@v0", "--bad", f"git:{tiny}@v5"]
+    thread = tmp_path / "thread.mbox"
+    old = mails("v1", MEMORY_LINES[0], file="mm/memory.c")
+    thread.write_text(old + mails("v2", *MEMORY_LINES, file="mm/memory.c"))
+    for name, asked, typed, carried in (
+        ("range", f"git:{tiny}@main~5..side", "", ("aside",)),
+        ("newest", str(thread), "", ("first", "second")),
+        ("older", f"{thread}#v1", "", ("first",)),
+        ("typed", "-", old, ("first",)),
+    ):
+        said = command([*ends, "--carry", asked], tmp_path / name, typed)
+        assert said.splitlines()[0].endswith("commit 3"), said
+        assert carried_in(tmp_path / "cache") == {carried}, name
+        shutil.rmtree(tmp_path / "cache/kernels")
+    git(tiny, "branch", "-D", "side")
+    plan = Notebook(tmp_path / "range").plan()
+    assert plan.carry[0].endswith("#main~5..side")
+    assert session.resume(tmp_path / "range", lambda _: None).result.decided
+
+
+def test_of_a_carried_patch_set_each_kernel_takes_the_version_for_it(
+    boots: Boots, tiny: Path, tmp_path: Path
+) -> None:
+    """5.11 moved what the patch changes; 5.12 has no version of it and is skipped."""
+    shelf = tmp_path / "moved"
+    for release, old in (("5.10", "count <= 1"), ("5.11", "count < 2")):
+        (shelf / release).mkdir(parents=True)
+        text = tinytree.SWAPFILE.replace("count <= 1", old)
+        patch = patch_of(SWAPFILE, text, text.replace(old, f"{old} + 0"))
+        (shelf / release / "x.patch").write_text(patch)
+    makefile = tiny / "Makefile"
+    for number, (minor, more) in enumerate(((11, ""), (11, LEAK), (12, "")), 1):
+        makefile.write_text(re.sub("PATCHLEVEL = .*", f"PATCHLEVEL = {minor}", tinytree.MAKEFILE))
+        text = (tiny / SWAPFILE).read_text().replace("count <= 1", "count < 2")
+        (tiny / SWAPFILE).write_text(text + more)
+        makefile.write_text(makefile.read_text().replace("@PYTHON@", sys.executable))
+        commit(tiny, number)
+    listed = tuple(f"git:{tiny}@v{number}" for number in range(3))
+    plan = replace(PLAN, good=listed[0], bad=listed[-1], releases=listed, carry=(str(shelf),))
+    assert bisected(plan, tmp_path / "state").text.startswith(f"first bad release: {listed[2]}")
+    late = (*listed, f"git:{tiny}@v3")
+    with pytest.raises(UserError, match=r"no patch set \(5.10, 5.11 only\) for Linux 5.12"):
+        bisected(replace(plan, bad=late[-1], releases=late), tmp_path / "late")
+    (shelf / "5.11/x.patch").write_text((shelf / "5.10/x.patch").read_text())
+    with pytest.raises(UserError, match="what is searched is not what it was"):
+        session.resume(tmp_path / "state", lambda _: None)
+
+
+def test_a_range_of_commits_is_taken_out_with_the_last_first(
+    boots: Boots, tiny: Path, tmp_path: Path
+) -> None:
+    leaks = ("", LEAK), ("it leaks", "it leaks as before")
+    apart = [("#include", f"int apart{n};\n#include") for n in range(2)]
+    history(tiny, *leaks, *apart, ("int apart1", 'char again[] = "it leaks";\nint apart1'))
+    ends = ["--good", f"git:{tiny}@v2", "--bad", f"git:{tiny}@v5"]
+    assert "is bad" in command(ends, tmp_path / "with")
+    ends += ["--carry-revert", f"git:{tiny}@v0..v2"]
+    said = command(ends, tmp_path / "without")
+    assert said.splitlines()[0].endswith("commit 5"), said
+
+
+def test_standard_input_is_one_series_only(tmp_path: Path) -> None:
+    words = ["--good", "git:/a@x", "--bad", "git:/a@y", "--carry", "-", "--carry-revert", "-"]
+    assert "only one of --patch, --carry and --carry-revert" in command(words, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 # Other fields
 
 
@@ -265,16 +359,16 @@ def test_the_patch_of_a_series_is_named(boots: Boots, tiny: Path, tmp_path: Path
     assert found.text.splitlines()[0] == "first bad patch: 3 0003-x.patch"
 
 
-def mails(version: str, *more: str) -> str:
-    """A series of mails on mm/swapfile.c, each of which appends something."""
-    told, text = "", tinytree.SWAPFILE
+def mails(version: str, *more: str, file: str = SWAPFILE) -> str:
+    """A series of mails on a file, each of which appends something."""
+    told, text = "", tinytree.FILES[file]
     for number, each in enumerate(more, 1):
         told += f"From {'a' * 40} Mon Sep 17 00:00:00 2001\nFrom: A <a@b.c>\n"
         told += (
             f"Date: Thu, 13 Jan 2022 17:3{number}:00 +0000\nMessage-ID: <{version}.{number}@b.c>\n"
         )
         told += f"Subject: [PATCH {version} {number}/{len(more)}] mm: part {number}\n\nText\n---\n"
-        told += patch_of(SWAPFILE, text, text + each) + "-- \n2.30.2\n\n"
+        told += patch_of(file, text, text + each) + "-- \n2.30.2\n\n"
         text += each
     return told
 
@@ -285,12 +379,10 @@ def test_a_series_is_whatever_run_takes_for_one(boots: Boots, tiny: Path, tmp_pa
     thread = tmp_path / "thread.mbox"
     old = mails("v1", "\nint a;\n", "\nint b;\n", LEAK)
     thread.write_text(old + mails("v2", "\nint a;\n", LEAK, "\nint b;\n"))
-    asked = ["bisect", "--case", CASE, "--swap", "none", "--most", "1", "--quiet", "--no-ahead"]
     source = ["--source", f"git:{tiny}@v0"]
 
     def first_bad(name: str, *words: str, typed: str = "") -> str:
-        command = [*asked, *words, "--out", str(tmp_path / name)]
-        return CliRunner().invoke(app, command, input=typed).output.splitlines()[0]
+        return command(list(words), tmp_path / name, typed).splitlines()[0]
 
     assert first_bad("range", "--patch", f"git:{tiny}@v0..v3").endswith("(commit 2)")
     assert "mm: part 2" in first_bad("newest", "--patch", str(thread), *source)
@@ -372,6 +464,27 @@ def test_a_folder_that_holds_a_bisection_is_not_begun_again(
         bisected(plan_of(tiny, 1), tmp_path / "state")
 
 
+def test_a_bisection_goes_on_with_the_same_kernels_only(
+    boots: Boots, tiny: Path, tmp_path: Path
+) -> None:
+    """Neither with another fragment nor where a kernel comes out with other code."""
+    history(tiny, *harmless(1), ("", LEAK))
+    state = tmp_path / "state"
+    bisected(replace(plan_of(tiny, 2), asked=Asked(most=1)), state)
+    swap = fields.KCONFIGS / "swap.config"
+    text = swap.read_text()
+    swap.write_text("CONFIG_BLOCK=y\n")
+    with pytest.raises(UserError, match="what is searched is not what it was"):
+        session.resume(state, lambda _: None)
+    swap.write_text(text)
+    Notebook(state).ask_again(Asked(most=3))
+    for path in (state / "candidates").iterdir():
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "signature": "0" * 64}))
+    with pytest.raises(UserError, match="has other code than it had; begin anew"):
+        session.resume(state, lambda _: None)
+
+
 def test_a_full_disk_ends_it_and_says_nothing_of_the_candidate(
     boots: Boots, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,6 +529,80 @@ def test_words_that_cannot_decide_are_refused_with_what_there_is() -> None:
 # Building ahead
 
 
+class Forked:
+    """What Ahead uses of a command, forked: it knows the tiny tree and its fragments."""
+
+    ended: ClassVar[dict[str, int | None]] = {}
+
+    def __init__(self, folder: Path, candidate: str) -> None:
+        self._candidate = candidate
+        context = multiprocessing.get_context("fork")
+        self._process = context.Process(target=ahead.main, args=([str(folder), candidate],))
+        self._process.start()
+
+    def wait(self, seconds: float) -> int | None:
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def end(self) -> None:
+        self.ended[self._candidate] = self._process.exitcode
+        self._process.kill()
+        self._process.join()
+
+
+def test_while_guests_run_the_kernels_that_may_be_next_are_built(
+    boots: Boots, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guests run here until they are; only the first kernel is built while no guest runs."""
+    history(tiny, *harmless(5), ("", LEAK), *harmless(8, 10))
+    said: list[str] = []
+    begun: list[Ahead] = []
+    whole = matrix.run_all
+
+    class Watched(Ahead):
+        def __init__(self, folder: Path, candidates: tuple[str, ...]) -> None:
+            super().__init__(folder, candidates)
+            begun.append(self)
+
+        def _start(self, candidate: str) -> Kept:
+            return cast(Kept, Forked(self._folder, candidate))
+
+    def slow(todo: tuple[Trial, ...], desk: Desk, progress: Callable[[str], None]) -> None:
+        begun[-1]._thread.join(30)
+        whole(todo, desk, progress)
+
+    monkeypatch.setattr(matrix, "run_all", slow)
+    monkeypatch.setattr("runner.bisect.bench.Ahead", Watched)
+    plan = replace(plan_of(tiny, 14), ahead=True, asked=Asked(most=1))
+    found = session.begin(plan, tmp_path / "state", said.append)
+    assert found.text.splitlines()[0].endswith(" commit 6")
+    assert len([line for line in said if line.startswith("building ")]) == 1
+    assert len(list((tmp_path / "state/candidates").iterdir())) >= 5
+
+
+def test_a_build_that_outlasts_the_guests_goes_on_where_it_is_the_one_that_is_wanted(
+    boots: Boots, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The good end, which is always wanted; its build has hardly begun when the bad end has run."""
+    history(tiny, *harmless(3), ("", LEAK))
+    monkeypatch.setattr(Ahead, "_start", lambda self, each: Forked(self._folder, each))
+    plan = replace(plan_of(tiny, 4), ahead=True, asked=Asked(most=1))
+    session.begin(plan, tmp_path / "state", lambda _: None)
+    assert Forked.ended[git(tiny, "rev-parse", "v0")] == 0
+
+
+def test_a_build_ahead_is_a_command_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "LOWEST", ())
+    building, log = Ahead(tmp_path, ("one",)), tmp_path / "ahead.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    building.settle(None)
+    assert "is not the folder of a bisection" in log.read_text()
+
+
 def test_what_is_built_ahead_and_not_wanted_ends_at_once_and_leaves_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,6 +634,24 @@ def test_what_is_built_ahead_and_wanted_is_waited_for(
     monkeypatch.setattr(Ahead, "_start", start)
     Ahead(tmp_path, ("one",)).settle("one")
     assert done.exists()
+
+
+def test_a_wanted_build_that_gets_no_processor_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = threading.Event()
+
+    def start(self: Ahead, candidate: str) -> Kept:
+        started.set()
+        return Kept(("sleep", "60"), tmp_path / "log", tmp_path / "log")
+
+    monkeypatch.setattr(Ahead, "_start", start)
+    monkeypatch.setattr(ahead, "PATIENCE_S", 0.1)
+    began = time.monotonic()
+    building = Ahead(tmp_path, ("one", "two"))
+    started.wait()
+    building.settle("one")
+    assert time.monotonic() - began < 20
 
 
 def test_building_ahead_leaves_the_kernel_in_the_cache(

@@ -14,6 +14,7 @@ from runner import build, evidence, experiment, host, matrix, recall, repro, sym
 from runner.build import Kernel
 from runner.errors import UserError
 from runner.experiment import Plan, begin_folder
+from runner.kconfig import Fragment, Kconfig, load_kept
 from runner.kconfig import load as load_kconfig
 from runner.qemu import Machine
 from runner.repro import Again
@@ -120,21 +121,33 @@ def test_a_kernel_whose_code_is_another_is_refused(folder: Path, tmp_path: Path)
 
 @pytest.fixture
 def cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run on the tiny tree, a branch and a mailbox, whose kernels were cleaned away since."""
+    """A run on the tiny tree whose kernels were cleaned away since.
+
+    Its source is a branch; patch and second fragment are files of the user's.
+    """
     tree, path, cache = tmp_path / "tiny", tmp_path / "built", tmp_path / "cache"
     tinytree.write(tree)
     git(tree, "init", "-q", "-b", "main")
     git(tree, "add", "-A")
     git(tree, "commit", "-qm", "one")
     fragments = tinytree.write_fragments(tmp_path / "kconfigs")
-    monkeypatch.setattr(experiment, "load_kconfig", lambda *_: load_kconfig(["swap"], fragments))
+    monkeypatch.setattr(experiment, "FRAGMENTS", ("base", "swap"))
+    monkeypatch.setattr(
+        experiment, "load_kconfig", lambda names, _folder: load_kconfig(names, fragments)
+    )
+    monkeypatch.setattr(
+        experiment, "load_kept", lambda paths, more, _folder: load_kept(paths, more, fragments)
+    )
+    mine = tmp_path / "mine.config"
+    mine.write_text("CONFIG_TRANSPARENT_HUGEPAGE=y\nCONFIG_COMPACTION=y\n")
     patch = tmp_path / "mine.patch"
     text = tinytree.SWAPFILE.replace("count <= 1", "count <= 2")
     patch.write_text(tinytree.patch_of("mm/swapfile.c", tinytree.SWAPFILE, text) + "-- \n2.30\n")
-    plan = Plan(path, f"git:{tree}@main", str(patch))
+    plan = Plan(path, f"git:{tree}@main", str(patch), (str(mine),))
     begin_folder(plan)
     arms = experiment.build_arms(plan, cache, say)
     evidence.save_patches(path, arms.patchset)
+    evidence.save_fragments(path, arms.kconfig)
     twins = experiment.twins_of(plan, arms, Rootfs(tmp_path, "d"), Machine())
     evidence.begin_run(path, twins, (LEAK,))
     for kernel in (arms.base, arms.patched):
@@ -145,24 +158,58 @@ def cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_kernel_that_was_cleaned_away_is_built_again_from_what_the_run_kept(
     cleaned: Path, tmp_path: Path
 ) -> None:
-    """Though the branch went on, and the patch is another one now."""
+    """Though the branch went on, the patch is another one now, and so are both fragments."""
     tree, former = tmp_path / "tiny", recall.load(cleaned)
     (tree / "mm/memory.c").write_text(tinytree.MEMORY.replace("do_wp_page(1)", "do_wp_page(2)"))
     git(tree, "commit", "-qam", "two")
     (tmp_path / "mine.patch").write_text("nothing\n")
+    (tmp_path / "mine.config").unlink()
+    (tmp_path / "kconfigs/swap.config").write_text("CONFIG_BLOCK=y\n")
     found = recall.kernels(former, tmp_path / "cache", say)
     for label in matrix.ARMS:
         assert found[label].fingerprint == former.arm(label).fingerprint
         assert found[label].signature == former.arm(label).signature
     (patch,) = recall.patches(former, tmp_path / "cache", say)
     assert "count <= 2" in patch.text
+    assert "CONFIG_TRANSPARENT_HUGEPAGE=y\n" in found["base"].config.read_text()
 
 
-def test_a_kernel_that_comes_out_another_is_refused(
-    cleaned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_of_the_same_inputs_keeps_them_too(cleaned: Path, tmp_path: Path) -> None:
+    """The folder of `repro` and of `merge` can be reproduced when the first one is gone."""
+    evidence.copy_inputs(cleaned, tmp_path / "other")
+    for saved in (evidence.saved_fragments, evidence.saved_patches):
+        assert saved(tmp_path / "other")
+    before, after = (
+        {
+            path.relative_to(top): path.read_bytes()
+            for name in ("patches", "kconfigs")
+            for path in (top / name).iterdir()
+        }
+        for top in (cleaned, tmp_path / "other")
+    )
+    assert before == after
+
+
+def test_a_run_that_kept_no_fragments_is_built_from_those_of_today(cleaned: Path) -> None:
+    shutil.rmtree(cleaned / "kconfigs")
+    former = recall.load(cleaned)
+    plan = recall.plan_as_built(former)
+    assert (plan.fragments, plan.kept_fragments) == (former.plan.fragments, ())
+
+
+def test_the_symbols_of_a_cleaned_kernel_are_built_with_its_fragments(
+    cleaned: Path, tmp_path: Path
 ) -> None:
-    empty = load_kconfig(["base"], tmp_path / "kconfigs")
-    monkeypatch.setattr(experiment, "load_kconfig", lambda *_: empty)
+    """And debug-info, which is ours of today, after them."""
+    (tmp_path / "kconfigs/debug-info.config").write_text("CONFIG_DEBUG_BUGVERBOSE=y\n")
+    plan = recall.plan_as_built(recall.load(cleaned))
+    plan = dataclasses.replace(plan, fragments=(*plan.fragments, "debug-info"))
+    names = experiment.read_inputs(plan, tmp_path / "cache", say).kconfig.names
+    assert names == ("000-base", "001-swap", "002-mine", "debug-info")
+
+
+def test_a_kernel_that_comes_out_another_is_refused(cleaned: Path, tmp_path: Path) -> None:
+    (cleaned / "kconfigs/001-swap.config").write_text("CONFIG_BLOCK=y\n")
     with pytest.raises(UserError, match=r"built again it is another .* the configuration or"):
         recall.kernels(recall.load(cleaned), tmp_path / "cache", say)
 
@@ -250,6 +297,7 @@ def test_it_stops_as_soon_as_it_happened(
     what = dataclasses.replace(
         again(folder, tmp_path / "again", "patched"), until_failure=True, times=9, jobs=2
     )
+    evidence.save_fragments(folder, Kconfig((Fragment("mine", "CONFIG_SWAP=y\n"),)))
     booted: list[str] = []
 
     def run_all(todo: tuple[Trial, ...], desk: object, _progress: object) -> None:
@@ -267,6 +315,7 @@ def test_it_stops_as_soon_as_it_happened(
     assert booted == [f"patched-zram-{repeat}" for repeat in (1, 2, 3, 4)]
     assert "1 of 4" in str(found)
     assert recall.load(what.folder).plan.cases == (LEAK.id,)
+    assert (what.folder / "kconfigs/000-mine.config").read_text() == "CONFIG_SWAP=y\n"
 
 
 def test_a_trace_keeps_its_text_where_there_are_no_symbols(tmp_path: Path) -> None:

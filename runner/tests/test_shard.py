@@ -18,11 +18,12 @@ from runner.case import SWAP_NAMES, Case
 from runner.comparison import compare_transcripts
 from runner.errors import UserError
 from runner.experiment import Plan, command_of
+from runner.kconfig import Fragment, Kconfig
 from runner.merge import merge
 from runner.outcome import Outcome
 from runner.report import markdown
 from runner.shard import Cut, cut, narrowed, parse
-from runner.tests.fakeguests import Guests, guests, rows, run
+from runner.tests.fakeguests import Guests, guests, rows, run, silent
 from runner.tests.test_matrix import case
 
 __all__ = ["guests"]
@@ -150,6 +151,18 @@ def test_the_merged_run_says_the_command_of_the_whole(guests: Guests, tmp_path: 
     merge(in_shards(tmp_path, 2, Plan(tmp_path, repeats=1)), tmp_path / "merged")
     assert command_of(tmp_path / "s1").endswith("--repeats 1 --seed 1 --shard 1/2")
     assert command_of(tmp_path / "merged").endswith("--repeats 1 --seed 1")
+
+
+def test_the_fragments_are_kept_by_each_shard_and_by_the_merged_run(
+    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = experiment.build_arms(Plan(tmp_path), tmp_path, silent)
+    mine = Kconfig((Fragment("my own", "CONFIG_SWAP=y\n"),))
+    monkeypatch.setattr(experiment, "build_arms", lambda *_: replace(made, kconfig=mine))
+    merge(in_shards(tmp_path, 2, Plan(tmp_path, repeats=1)), tmp_path / "merged")
+    for name in ("s1", "s2", "merged"):
+        (kept,) = (tmp_path / name / "kconfigs").iterdir()
+        assert (kept.name, kept.read_text()) == ("000-my_own.config", "CONFIG_SWAP=y\n")
 
 
 def test_what_is_not_of_one_run_is_not_merged(guests: Guests, tmp_path: Path) -> None:

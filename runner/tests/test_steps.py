@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from runner import each, experiment, kconfig, matrix, patchset, source, stepreport, steps
+from runner import each, experiment, kconfig, matrix, patchset, recall, source, stepreport, steps
 from runner.cli import app
+from runner.commands import options
 from runner.comparison import Change, Comparison, Finding, Overall
 from runner.errors import PatchError, UserError
 from runner.experiment import Inputs, Plan
@@ -350,3 +352,78 @@ def test_a_walk_does_not_go_on_with_another_series(
     monkeypatch.setattr(each, "read_inputs", lambda *_: other)
     with pytest.raises(UserError, match="the patches changed since; begin a new run"):
         each.run_each(made_up, print, resumed=True)
+
+
+# One step again, elsewhere, closer
+
+
+def said(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_without_a_number_the_first_step_with_the_most_serious_finding_is_meant() -> None:
+    fixed = run(data_intact=FAIL)
+    made = walk([fixed] * 2, [GOOD] * 2, [GOOD] * 2, base=[fixed] * 2)
+    for case, swap, number in (
+        (None, None, 2),
+        ("cow/wr_hit", None, 2),
+        ("cow", "nullblk", 2),
+        ("gup", None, 3),
+        ("cow", "zram", 3),
+    ):
+        found = steps.telling(made, case, swap)
+        assert found is not None
+        assert found.number == number, (case, swap)
+    worse = walk([GOOD] * 2, [reused(1)] * 2, [BAD] * 2, [BAD] * 2, base=[GOOD] * 2)
+    found = steps.telling(worse)
+    assert found is not None
+    assert found.number == 3
+    assert steps.telling(walk("it does not build")) is None
+
+
+def test_a_step_of_a_series_is_a_run_like_any_other(made_up: Plan) -> None:
+    each.run_each(made_up, print)
+    told = options.former_run(made_up.folder, 0, "cow/a")
+    assert told.folder == made_up.folder / "3-mm-3"
+    assert [row.case.id for row in recall.rows(told, None, None)] == ["cow/a"]
+    assert options.former_run(made_up.folder, 1).folder == made_up.folder / "1-mm-1"
+
+
+def test_the_complaints_of_a_series_are_told_step_by_step(made_up: Plan) -> None:
+    each.run_each(made_up, print)
+    lines = said("splats", made_up.folder).output.splitlines()
+    assert [line for line in lines if line.startswith("step ")] == [
+        "step 1: mm: ../1",
+        "step 3: mm: ../3",
+    ]
+    one = said("splats", made_up.folder, "--step", "3").output
+    assert "step 3: mm: ../3" in one
+    assert "step 1" not in one
+
+
+@pytest.mark.parametrize("command", ["repro", "bundle", "splats", "shell"])
+def test_a_step_that_is_not_there_is_refused(made_up: Plan, command: str) -> None:
+    each.run_each(made_up, print)
+    words = [made_up.folder] if command == "splats" else [made_up.folder, "cow/a"]
+    for step, sentence in (
+        ("2", "there is no run of patch 2 of .*: .*does not compile"),
+        ("4", "--step is 4; the series in .* has 3 patches"),
+        ("-1", "--step is -1"),
+    ):
+        ended = said(command, *words, "--step", step)
+        assert ended.exit_code == 2
+        assert re.search(sentence, ended.output), ended.output
+    ended = said(command, made_up.folder / "1-mm-1", *words[1:], "--step", "1")
+    assert ended.exit_code == 2
+    assert "is no run with --each; leave --step out" in ended.output
+
+
+@pytest.mark.parametrize("command", ["repro", "splats"])
+def test_a_series_of_which_nothing_has_run_is_refused(made_up: Plan, command: str) -> None:
+    each.run_each(made_up, print)
+    for path in made_up.folder.glob("*/run.json"):
+        path.unlink()
+    ended = said(command, made_up.folder)
+    assert ended.exit_code == 2
+    assert "no patch of" in ended.output
+    assert "`twinboot run --resume` goes on" in ended.output
