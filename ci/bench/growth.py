@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Time and evidence of a run against the number of its trials, with guests that cost nothing.
 
-All but kernels and guests is what `twinboot run --html` does: evidence is written, read back, judged,
-compared and reported. Nothing waits for the disk (fsync), so that it is twinboot that is measured.
+All but kernels and guests is what `twinboot run --html` does: evidence is written, read back,
+judged, compared and reported. The files are in memory where there is /dev/shm, and nothing waits
+for a disk (fsync): it is twinboot that is measured. A second series interrupts each run half way
+and resumes it.
 
     .venv/bin/python ci/bench/growth.py [ROUNDS]
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
 import sys
 import tempfile
@@ -24,11 +28,13 @@ from runner.comparison import Comparison
 from runner.document import save_document
 from runner.experiment import Plan, command_of, plan_of
 from runner.page import page
-from runner.tests.fakeguests import run, staged
+from runner.tests.fakeguests import Guests, run, staged
 
 TRIALS = (250, 500, 1000, 2000)
 PER_REPEAT = 6  # both arms on three swaps
-CHATTER = "".join(f"[    0.{at:06}] a line of a booting kernel, of usual length\n" for at in range(250))
+LINE = "[    0.{:06}] a line of a booting kernel, of usual length\n"
+CHATTER = "".join(LINE.format(at) for at in range(250))
+Way = Callable[[Plan, Guests], Comparison]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +80,34 @@ def told(comparison: Comparison, folder: Path) -> None:
     host.write_atomic(folder / "page.html", page(comparison, transcripts, command_of(folder)))
 
 
-def whole(folder: Path, repeats: int) -> Comparison:
+def whole(plan: Plan, _guests: Guests) -> Comparison:
     """A run from its start to its end."""
-    return run(Plan(folder, repeats=repeats))
+    return run(plan)
 
 
-def measured(trials: int) -> Point:
+def in_two(plan: Plan, guests: Guests) -> Comparison:
+    """A run that is interrupted half way, and goes on."""
+    guests.die_at = plan.repeats * PER_REPEAT // 2
+    with contextlib.suppress(KeyboardInterrupt):
+        run(plan)
+    guests.die_at = -1
+    return run(plan_of(plan.folder), resumed=True)
+
+
+WAYS = {"in one go": whole, "interrupted and resumed": in_two}
+
+
+def measured(way: Way, trials: int) -> Point:
     """One run in a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="twinboot-bench-") as name:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="twinboot-bench-", dir=memory) as name:
         folder = Path(name)
         with pytest.MonkeyPatch.context() as patch:
             guests = staged(patch, folder)
             guests.does, guests.chatter = flaky, CHATTER
+            plan = Plan(folder / "run", repeats=round(trials / PER_REPEAT))
             before = time.process_time()
-            comparison = whole(folder / "run", round(trials / PER_REPEAT))
+            comparison = way(plan, guests)
             between = time.process_time()
             told(comparison, folder / "run")
             after = time.process_time()
@@ -97,28 +117,33 @@ def measured(trials: int) -> Point:
 
 
 def main(rounds: int) -> None:
-    measured(TRIALS[0])  # imports, templates
-    rows: list[list[Point]] = [[] for _ in TRIALS]
+    measured(whole, TRIALS[0])  # imports, templates
+    found: dict[tuple[str, int], list[Point]] = {(way, at): [] for way in WAYS for at in TRIALS}
     for number in range(rounds):
-        for row, trials in zip(rows, TRIALS, strict=True):
-            row.append(measured(trials))
+        for (way, trials), points in found.items():
+            points.append(measured(WAYS[way], trials))
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    points = [sorted(row, key=lambda point: point.seconds)[len(row) // 2] for row in rows]
-    print("| trials | CPU seconds, median | of it report | ms per trial | evidence, MB |")
-    print("|---|---|---|---|---|")
-    for point in points:
+    print("| | trials | CPU seconds, median | of it reports | ms per trial | evidence, MB |")
+    print("|---|---|---|---|---|---|")
+    middle = {key: middle_of(points) for key, points in found.items()}
+    for (way, _), point in middle.items():
         each = point.seconds / point.trials * 1000
         print(
-            f"| {point.trials} | {point.seconds:.2f} | {point.report:.2f} | {each:.2f} "
+            f"| {way} | {point.trials} | {point.seconds:.2f} | {point.report:.2f} | {each:.2f} "
             f"| {point.megabytes:.1f} |"
         )
-    kinds: dict[str, Callable[[Point], float]] = {
-        "time": lambda point: point.seconds,
-        "evidence": lambda point: point.megabytes,
-    }
-    for name, value in kinds.items():
-        line = fitted([(point.trials, value(point)) for point in points])
-        print(f"{name}: at most {line.worst:.1%} from a straight line")
+    for way in WAYS:
+        points = [middle[way, trials] for trials in TRIALS]
+        time_line = fitted([(point.trials, point.seconds) for point in points])
+        size_line = fitted([(point.trials, point.megabytes) for point in points])
+        print(
+            f"{way}: at most {time_line.worst:.1%} from a straight line in time, "
+            f"{size_line.worst:.1%} in size"
+        )
+
+
+def middle_of(points: list[Point]) -> Point:
+    return sorted(points, key=lambda point: point.seconds)[len(points) // 2]
 
 
 if __name__ == "__main__":
