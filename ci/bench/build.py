@@ -40,7 +40,7 @@ LINE = "\trounddown_pow_of_two(65536);\n"
 BIN = Path("arch/x86/boot/compressed/vmlinux.bin")
 # as scripts/Makefile.lib of 5.10 calls them
 COMPRESSIONS = {
-    "lz4 (ours)": ("lz4", "-l", "-c1"),
+    "lz4 (ours)": ("lz4c", "-l", "-c1"),
     "gzip (virtme-ng's)": ("gzip", "-n", "-f", "-9", "-c"),
     "xz": ("xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB", "-c"),
     "zstd": ("zstd", "-22", "--ultra", "-q", "-c"),
@@ -48,13 +48,11 @@ COMPRESSIONS = {
 
 
 class Place:
-    """The folders of one bench: `ours` is a cache of twinboot, the others are trees."""
+    """The folders of one bench: `ours` is a cache of twinboot, `theirs` a tree."""
 
     def __init__(self, work: Path) -> None:
         self.work = work.absolute()
-        self.ours, self.hand, self.theirs = (
-            self.work / name for name in ("ours", "hand", "theirs")
-        )
+        self.ours, self.theirs = self.work / "ours", self.work / "theirs"
         cache = host.cache_dir()
         self.fetched: Fetched = source.fetch(source.parse_source(DEFAULT_SOURCE), cache, say)
         host.make_folder(self.ours)
@@ -63,7 +61,9 @@ class Place:
 
     @property
     def warm(self) -> Path:
-        """The warm tree in our cache."""
+        """The warm tree in our cache. What is changed in it by hand, the next build sets right; a
+        copy of it would compile all anew, for objtool knows its folder by its whole name.
+        """
         (tree,) = (self.ours / "trees").iterdir()
         return tree
 
@@ -92,7 +92,7 @@ def configured_by_virtme_ng(tree: Path) -> None:
 
 def cold(place: Place, save: Path | None) -> None:
     """Both from configured trees in which nothing was ever compiled, one after the other."""
-    for folder in (place.ours / "kernels", place.ours / "trees", place.hand, place.theirs):
+    for folder in (place.ours / "kernels", place.ours / "trees", place.theirs):
         shutil.rmtree(folder, ignore_errors=True)
     final_config(place.request(), place.ours, say)
     source.unpack(place.fetched, host.cache_dir(), place.theirs)
@@ -101,7 +101,6 @@ def cold(place: Place, save: Path | None) -> None:
         "virtme-ng's": measuring.cost_of(lambda: make(place.theirs, "LOCALVERSION=-virtme")),
         "ours": measuring.cost_of(lambda: build(place.request(), place.ours, say)),
     }
-    host.run(("cp", "--archive", place.warm, place.hand))
     whole = costs["virtme-ng's"].cpu
     rows = [
         (name, f"{each.cpu:.0f}", f"{each.cpu / whole:.2f}", f"{each.wall:.0f}", others(each))
@@ -118,18 +117,21 @@ def others(cost: measuring.Cost) -> str:
 
 
 def edit(place: Place, rounds: int, save: Path | None) -> None:
-    """One line changes, a new one each time; who makes the kernel takes turns."""
+    """One line changes, a new one each time; who makes the kernel takes turns, ours first."""
+    build(place.request(patch(place.warm, new_line())), place.ours, say)  # saves the pristine file
     ways: dict[str, Callable[[str], object]] = {
         "ours, `runner/build`": lambda line: build(
             place.request(patch(place.warm, line)), place.ours, say
         ),
         "`make` by hand, our configuration": lambda line: by_hand(
-            place.hand, line, *kbuild.toolchain("gcc", None, place.ours).words
+            place.warm, line, *kbuild.toolchain("gcc", None, place.ours).words
         ),
         "`make` by hand, virtme-ng's": lambda line: by_hand(
             place.theirs, line, "LOCALVERSION=-virtme"
         ),
     }
+    if not (place.theirs / "vmlinux").exists():
+        del ways["`make` by hand, virtme-ng's"]
     found: dict[str, list[measuring.Cost]] = {name: [] for name in ways}
     for number in range(rounds):
         line = new_line()
@@ -184,10 +186,10 @@ def by_hand(tree: Path, line: str, *words: str) -> None:
 def link(place: Place, save: Path | None) -> None:
     """The CPU seconds between two lines that make prints, with one job, after an edit by hand."""
     words = kbuild.toolchain("gcc", None, place.ours).words
-    make(place.hand, *words)
-    change(place.hand, new_line())
+    make(place.warm, *words)
+    change(place.warm, new_line())
     spent: dict[str, float] = {}
-    for step, seconds in steps(place.hand, *words):
+    for step, seconds in steps(place.warm, *words):
         spent[step] = spent.get(step, 0.0) + seconds
     rows = [(step, f"{seconds:.1f}") for step, seconds in spent.items() if seconds >= 0.1]
     total = sum(spent.values())
@@ -266,7 +268,7 @@ def image(place: Place, save: Path | None) -> None:
         with tempfile.TemporaryDirectory(dir=place.work) as folder:
             out = Path(folder, "out")
             script = 'exec "$@" <"$IN" >"$OUT"'
-            variables = {"IN": str(place.hand / BIN), "OUT": str(out)}
+            variables = {"IN": str(place.warm / BIN), "OUT": str(out)}
             command = ("sh", "-c", script, "sh", *words)
             done = host.run(command, How(variables=variables))
             megabytes = out.stat().st_size / 1e6
