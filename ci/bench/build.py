@@ -34,6 +34,7 @@ from runner.patchset import EMPTY, PatchSet, read_patch
 from runner.source import Fetched
 
 OTHERS = "of the CPUs others had"
+LOG = ".bench.log"
 EDITED = "mm/memory.c"
 ABOVE = "fault_around_bytes __read_mostly =\n"
 LINE = "\trounddown_pow_of_two(65536);\n"
@@ -77,17 +78,16 @@ def say(line: str) -> None:
 
 
 def make(tree: Path, *words: str) -> None:
-    """What one types in the tree; the output goes beside it."""
+    """What one types in the tree; the output goes into LOG there."""
     jobs = f"-j{os.cpu_count() or 1}"
-    how = How(cwd=tree, unset=kbuild.LEAKS, log=tree.parent / f"{tree.name}.log")
+    how = How(cwd=tree, unset=kbuild.LEAKS, log=tree / LOG)
     host.run(("make", jobs, *words, "bzImage"), how)
 
 
 def configured_by_virtme_ng(tree: Path) -> None:
     """Without what the user's own ~/.config/virtme-ng would add."""
     with tempfile.TemporaryDirectory() as home:
-        log = tree.parent / f"{tree.name}.log"
-        host.run(("vng", "--kconfig"), How(tree, {"HOME": home}, kbuild.LEAKS, log))
+        host.run(("vng", "--kconfig"), How(tree, {"HOME": home}, kbuild.LEAKS, tree / LOG))
 
 
 def cold(place: Place, save: Path | None) -> None:
@@ -200,9 +200,9 @@ def link(place: Place, save: Path | None) -> None:
 
 def steps(tree: Path, *words: str) -> Iterator[tuple[str, float]]:
     """What make says that it does, and the CPU seconds until it says the next."""
-    out = tree.parent / "steps.out"
+    out = tree / LOG
     out.unlink(missing_ok=True)
-    running = host.Kept(("make", "-j1", *words, "bzImage"), out, tree.parent / "steps.err", tree)
+    running = host.Kept(("make", "-j1", *words, "bzImage"), out, out, tree)
     step, before, seen, now = "reading all makefiles", 0.0, 0, 0.0
     while True:
         code = running.wait(0.02)
