@@ -73,6 +73,18 @@ class Place:
         return BuildRequest(self.fetched, patchset, kconfig)
 
 
+def prepared(work: Path) -> Place:
+    """The folders, with virtme-ng to be found and no compiler's cache."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    os.environ["CCACHE_DISABLE"] = "1"
+    return Place(work)
+
+
+def words(place: Place) -> tuple[str, ...]:
+    """What make is called with for a kernel of ours."""
+    return kbuild.toolchain("gcc", None, place.ours).words
+
+
 def say(line: str) -> None:
     print(f"  {line}", file=sys.stderr, flush=True)
 
@@ -123,9 +135,7 @@ def edit(place: Place, rounds: int, save: Path | None) -> None:
         "ours, `runner/build`": lambda line: build(
             place.request(patch(place.warm, line)), place.ours, say
         ),
-        "`make` by hand, our configuration": lambda line: by_hand(
-            place.warm, line, *kbuild.toolchain("gcc", None, place.ours).words
-        ),
+        "`make` by hand, our configuration": lambda line: by_hand(place.warm, line, *words(place)),
         "`make` by hand, virtme-ng's": lambda line: by_hand(
             place.theirs, line, "LOCALVERSION=-virtme"
         ),
@@ -185,11 +195,10 @@ def by_hand(tree: Path, line: str, *words: str) -> None:
 
 def link(place: Place, save: Path | None) -> None:
     """The CPU seconds between two lines that make prints, with one job, after an edit by hand."""
-    words = kbuild.toolchain("gcc", None, place.ours).words
-    make(place.warm, *words)
+    make(place.warm, *words(place))
     change(place.warm, new_line())
     spent: dict[str, float] = {}
-    for step, seconds in steps(place.warm, *words):
+    for step, seconds in steps(place.warm, *words(place)):
         spent[step] = spent.get(step, 0.0) + seconds
     rows = [(step, f"{seconds:.1f}") for step, seconds in spent.items() if seconds >= 0.1]
     total = sum(spent.values())
@@ -285,9 +294,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--save", type=Path)
     asked = parser.parse_args()
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    os.environ["CCACHE_DISABLE"] = "1"
-    place = Place(asked.work)
+    place = prepared(asked.work)
     if asked.what == "edit":
         edit(place, asked.rounds, asked.save)
     else:

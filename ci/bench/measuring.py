@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from runner import host
 
+T = TypeVar("T")
 TICK = os.sysconf("SC_CLK_TCK")
 BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq of /proc/stat
 
@@ -47,12 +49,17 @@ def _busy() -> float:
     return sum(int(figures[at]) for at in BUSY) / TICK
 
 
-def cost_of(work: Callable[[], object]) -> Cost:
-    """Do the work, and say what it took."""
+def measured(work: Callable[[], T]) -> tuple[T, Cost]:
+    """Do the work: what came of it, and what it took."""
     wall, ours, busy = time.monotonic(), cpu(), _busy()
-    work()
+    result = work()
     spent = cpu() - ours
-    return Cost(time.monotonic() - wall, spent, max(0.0, _busy() - busy - spent))
+    return result, Cost(time.monotonic() - wall, spent, max(0.0, _busy() - busy - spent))
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """What the work took."""
+    return measured(work)[1]
 
 
 def middle(figures: Iterable[float]) -> float:
