@@ -6,7 +6,7 @@ judged, compared and reported. The files are in memory where there is /dev/shm, 
 for a disk (fsync): it is twinboot that is measured. A second series interrupts each run half way
 and resumes it.
 
-    .venv/bin/python ci/bench/growth.py [ROUNDS]
+    .venv/bin/python ci/bench/growth.py [ROUNDS [FILE]]    # FILE keeps the figures for plot.py
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import measuring
 import pytest
 
 from runner import evidence, host, report
@@ -116,7 +117,7 @@ def measured(way: Way, trials: int) -> Point:
         return Point(len(guests.booted), after - before, after - between, size / 1e6)
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, save: Path | None = None) -> None:
     measured(whole, TRIALS[0])  # imports, templates
     found: dict[tuple[str, int], list[Point]] = {(way, at): [] for way in WAYS for at in TRIALS}
     for number in range(rounds):
@@ -140,6 +141,8 @@ def main(rounds: int) -> None:
             f"{way}: at most {time_line.worst:.1%} from a straight line in time, "
             f"{size_line.worst:.1%} in size"
         )
+    whole_runs = [middle["in one go", trials] for trials in TRIALS]
+    measuring.keep(save, "growth", [(point.trials, point.seconds) for point in whole_runs])
 
 
 def middle_of(points: list[Point]) -> Point:
@@ -147,4 +150,5 @@ def middle_of(points: list[Point]) -> Point:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    words = sys.argv[1:]
+    main(int(words[0]) if words else 3, Path(words[1]) if len(words) > 1 else None)

@@ -107,7 +107,7 @@ def vng(image: Path, command: str) -> None:
     options = ("--cpus", "2", "--memory", "1G", "--disable-kvm", "--force-9p")
     with tempfile.TemporaryDirectory() as folder:
         how = How(cwd=Path(folder), timeout=PATIENCE_S, check=False)
-        done = host.run(("vng", "--run", image, *options, "--exec", command), how)
+        done = host.run(("vng", "--verbose", "--run", image, *options, "--exec", command), how)
     if "ok 1" not in done.stdout + done.stderr:
         raise SystemExit(f"the case did not run: {(done.stdout + done.stderr)[-2000:]}")
 
