@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From an edit to a verdict: a line of a patch to mm/swapfile.c changes, `twinboot run --quick`.
 
-Beside it what one does by hand for a single case on a single swap: the edit, `make`, and
-`vng --run` with the kernel before and the kernel after.
+Beside it the edit and `make` by hand. Two boots by hand come on top of that (boot.py), and what
+one does in them.
 
-    .venv/bin/python ci/bench/verdict.py WORK [--rounds 3] [--save FILE]
+    .venv/bin/python ci/bench/verdict.py WORK [--rounds 3] [--warm] [--save FILE]
 
 WORK is that of build.py; where it has no kernel, one is built before the clock runs.
 """
@@ -23,19 +23,12 @@ from pathlib import Path
 import build as bench
 import measuring
 
-from runner import host, overlay, rootfs
-from runner.build import Kernel, build
-from runner.experiment import ROOT, Plan, run_experiment
-from runner.host import How
+from runner import host, overlay
+from runner.build import build
+from runner.experiment import Plan, run_experiment
 
 EDITED = "mm/swapfile.c"
 LINE = "\treturn count <= 1;\n"
-BY_HAND = (
-    "echo 256M >/sys/block/zram0/disksize; mkswap /dev/zram0; swapon /dev/zram0; "
-    "TWINBOOT_GUEST=1 TWINBOOT_SWAP=zram TWINBOOT_SWAP_DEV=/dev/zram0 TWINBOOT_SEED=1 "
-    "{program} wr_sync"
-)
-PATIENCE_S = 240.0
 
 
 @dataclass
@@ -93,41 +86,30 @@ def ours(patch: Path) -> Verdict:
     return Verdict(whole, wall - began, cpu - spent, said)
 
 
-def by_hand(place: bench.Place, base: Kernel, number: int) -> None:
-    """One case, on one swap, with both kernels."""
+def by_hand(place: bench.Place, number: int) -> None:
+    """The edit in place, and make."""
     (place.warm / EDITED).write_text(changed(place.warm, number)[1])
     bench.make(place.warm, *bench.words(place))
-    root = rootfs.build_rootfs(ROOT / "guest-tests", host.cache_dir(), bench.say)
-    (program,) = root.path.rglob("bin/cow")
-    for image in (base.image, place.warm / "arch/x86/boot/bzImage"):
-        vng(image, BY_HAND.format(program=program))
-
-
-def vng(image: Path, command: str) -> None:
-    options = ("--cpus", "2", "--memory", "1G", "--disable-kvm", "--force-9p")
-    with tempfile.TemporaryDirectory() as folder:
-        how = How(cwd=Path(folder), timeout=PATIENCE_S, check=False)
-        done = host.run(("vng", "--verbose", "--run", image, *options, "--exec", command), how)
-    if "ok 1" not in done.stdout + done.stderr:
-        raise SystemExit(f"the case did not run: {(done.stdout + done.stderr)[-2000:]}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm", action="store_true", help="an earlier call left base evidence")
     parser.add_argument("--save", type=Path)
     asked = parser.parse_args()
     place = bench.prepared(asked.work)
     os.environ["TWINBOOT_CACHE"] = str(place.ours)
-    base = build(place.request(), place.ours, bench.say)
+    build(place.request(), place.ours, bench.say)
     verdicts, hands = [], []
     with tempfile.TemporaryDirectory(prefix="twinboot-bench-") as name:
         seed = int(time.time()) % 10**6 * 100
-        ours(edited(Path(name), place.warm, seed))  # leaves base evidence, and the case programs
+        if not asked.warm:
+            ours(edited(Path(name), place.warm, seed))  # leaves base evidence, and programs
         for number in range(1, asked.rounds + 1):
             verdicts.append(ours(edited(Path(name), place.warm, seed + number)))
-            hands.append(measuring.cost_of(partial(by_hand, place, base, seed + number)))
+            hands.append(measuring.cost_of(partial(by_hand, place, seed + number)))
             bench.say(f"round {number} of {asked.rounds}: {verdicts[-1].said}")
     show(verdicts, hands, asked.save)
 
@@ -141,7 +123,7 @@ def show(verdicts: list[Verdict], hands: list[measuring.Cost], save: Path | None
             (each.whole.wall - each.before_wall, each.whole.cpu - each.before_cpu)
             for each in verdicts
         ],
-        "by hand: `make`, two `vng --run` of one case": [(each.wall, each.cpu) for each in hands],
+        "by hand: `make` alone": [(each.wall, each.cpu) for each in hands],
     }
     rows, figures = [], {}
     for name, pairs in parts.items():
