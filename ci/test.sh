@@ -6,7 +6,7 @@ set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$top/ci/setup.sh"
 cd "$top"
-.venv/bin/ruff check runner guest-tests
-.venv/bin/ruff format --check runner guest-tests
+.venv/bin/ruff check runner guest-tests ci
+.venv/bin/ruff format --check runner guest-tests ci
 .venv/bin/mypy
 exec .venv/bin/pytest "$@"

@@ -80,8 +80,7 @@ def _boot_all(asked: Boots, trials: Iterable[Trial], progress: Progress) -> None
         return
     jobs = asked.jobs or matrix.fitting_jobs(todo[0].machine)
     progress(f"{len(todo)} guests to boot, {jobs} side by side")
-    for trial in todo:
-        evidence.forget_trial(asked.folder, trial.name)
+    evidence.forget_trials(asked.folder, {trial.name for trial in todo})
 
     def keep(_trial: Trial, transcripts: tuple[Transcript, ...]) -> None:
         for transcript in transcripts:

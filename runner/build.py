@@ -316,9 +316,8 @@ def _build_and_keep(site: _Site) -> None:
 
 def _make(site: _Site, log: Path) -> Kernel:
     tree, chain, request = site.tree, site.chain, site.request
-    site.progress(f"configuring {site.subject}")
     before = host.children_cpu()
-    config = kconfig.configure(tree, request.kconfig, log, chain)
+    config = _configured(site, log)
     site.progress(f"building {site.subject} with {chain.jobs} jobs")
     try:
         done = kbuild.make(tree, log, chain, "bzImage")
@@ -343,6 +342,30 @@ def _make(site: _Site, log: Path) -> Kernel:
         seconds=round(done.seconds, 1),
         reused=False,
     )
+
+
+def _configured(site: _Site, log: Path) -> str:
+    """The tree's .config: the one that is there, where nothing changed that it was made of.
+
+    A patch to code alone is no such change, whatever other code was patched before.
+    """
+    tree, request = site.tree, site.request
+    record, made = tree / overlay.OWN / "configured", tree / ".config"
+    wishes = _digest(request.fetched.identity, request.kconfig.digest, site.chain.version)
+    only_code = all(map(_is_code, request.patchset.files))
+    if only_code and made.is_file() and _said(record) == _digest(wishes, made.read_text()):
+        return made.read_text()
+    site.progress(f"configuring {site.subject}")
+    record.unlink(missing_ok=True)
+    config = kconfig.configure(tree, request.kconfig, log, site.chain)
+    if only_code:
+        host.write_atomic(record, _digest(wishes, config))
+    return config
+
+
+def _is_code(name: str) -> bool:
+    """Whether no configuration depends on this file of a kernel."""
+    return name.endswith((".c", ".h", ".S")) and not name.startswith(("scripts/", "tools/"))
 
 
 def _first_errors(site: _Site, log: Path, failure: CommandFailed) -> str:

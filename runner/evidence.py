@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,11 +124,13 @@ def _trial_name(transcript: Transcript) -> str:
     return f"{boot.arm}-{boot.swap}{shard}-{boot.repeat}"
 
 
-def forget_trial(folder: Path, name: str) -> None:
-    """Remove what a killed run left of a trial that did not come to its end."""
-    for path in (folder / "transcripts").glob(f"{name}-*"):
-        path.unlink()
-    shutil.rmtree(folder / "trials" / name, ignore_errors=True)
+def forget_trials(folder: Path, names: Collection[str]) -> None:
+    """Remove what a killed run left of trials that did not come to their end."""
+    for path in (folder / "transcripts").glob("*"):
+        if path.name.rpartition("-")[0] in names:
+            path.unlink()
+    for name in names:
+        shutil.rmtree(folder / "trials" / name, ignore_errors=True)
 
 
 def load_transcript(path: Path) -> Transcript:

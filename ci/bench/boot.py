@@ -4,7 +4,7 @@
 The same image, machine and accelerator (TCG); a round of all after another, so that the host's mood
 meets each alike. CPU seconds are those of QEMU and all around it.
 
-    .venv/bin/python ci/bench/boot.py IMAGE [ROUNDS]
+    .venv/bin/python ci/bench/boot.py IMAGE [ROUNDS [FILE]]    # FILE keeps figures for plot.py
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import measuring
 
 from runner import cpio, host, rootfs
 from runner.experiment import ROOT
@@ -102,7 +104,7 @@ def measured(way: Callable[[Path, Path], None], image: Path) -> float:
     return host.children_cpu() - before
 
 
-def main(image: Path, rounds: int) -> None:
+def main(image: Path, rounds: int, save: Path | None) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     measured(ours, image)  # builds what is missing
     figures: dict[str, list[float]] = {name: [] for name in WAYS}
@@ -116,7 +118,14 @@ def main(image: Path, rounds: int) -> None:
         middle = statistics.median(seconds)
         spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
         print(f"| {name} | {middle:.2f} | {spread} | {middle / floor:.1f} |")
+    medians = {name: {"cpu": statistics.median(seconds)} for name, seconds in figures.items()}
+    measuring.keep(save, "boot", medians)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute(), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    words = sys.argv[2:]
+    main(
+        Path(sys.argv[1]).absolute(),
+        int(words[0]) if words else 5,
+        Path(words[1]) if len(words) > 1 else None,
+    )

@@ -52,11 +52,15 @@ def passes(_arm: str, _swap: str, _case: str, _repeat: int) -> str:
 
 @dataclass
 class Guests:
-    """What they do ("pass", "fail", "crash", "infra" or a number of pages), which ran, who dies."""
+    """What they do ("pass", "fail", "crash", "infra" or a number of pages), which ran, who dies.
+
+    `chatter` is what each prints on its console while it boots.
+    """
 
     does: Does = passes
     booted: list[str] = field(default_factory=list)
     die_at: int = -1
+    chatter: str = "booted\n"
 
     def trial(self, trial: Trial, _folder: Path, _stop: threading.Event) -> tuple[Transcript, ...]:
         if len(self.booted) == self.die_at:
@@ -68,7 +72,7 @@ class Guests:
         return tuple(boots)
 
     def _boot(self, trial: Trial, part: int) -> Transcript:
-        console, logs, end = "booted\n", [], "poweroff"
+        console, logs, end = self.chatter, [], "poweroff"
         for number, each in enumerate(trial.cases, 1):
             what = self.does(trial.arm, trial.swap.kind, each.id, trial.repeat)
             if what == "crash":
@@ -101,8 +105,12 @@ def _log(case: Case, kind: str, number: int, what: str) -> CaseLog:
 
 @pytest.fixture
 def guests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Guests:
+    return staged(monkeypatch, tmp_path)
+
+
+def staged(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Guests:
     """Made up kernels, root and guests; a case table of five cases on three swaps."""
-    tables = tmp_path / "cases"
+    tables = folder / "cases"
     tables.mkdir()
     for group, rows in TABLES.items():
         texts = [
@@ -115,9 +123,9 @@ def guests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Guests:
     arms = Arms(fetched, EMPTY, Kconfig(()), kernel("b"), kernel("p"))
 
     def programs(_plan: Plan, ours: tuple[Case, ...], _wanted: Wanted, *_: object) -> object:
-        return ours, Rootfs(tmp_path, "programs")
+        return ours, Rootfs(folder, "programs")
 
-    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TWINBOOT_CACHE", str(folder / "cache"))
     monkeypatch.setattr(experiment, "CASES", tables)
     monkeypatch.setattr(experiment, "build_arms", lambda *_: arms)
     monkeypatch.setattr(experiment, "choose_programs", programs)

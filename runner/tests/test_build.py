@@ -141,6 +141,42 @@ def test_a_patch_after_the_base_compiles_only_what_it_touches(
     assert len(list((cache / "trees").iterdir())) == 1
 
 
+def configurations(cache: Path, *requests: BuildRequest) -> list[bool]:
+    """Which of these builds, one after the other, began with a configuration."""
+    found = []
+    for request in requests:
+        LINES.clear()
+        built(request, cache)
+        found.append(any(line.startswith("configuring ") for line in LINES))
+    return found
+
+
+def test_a_patch_to_code_alone_takes_the_configuration_that_is_there(
+    request_: BuildRequest, cache: Path
+) -> None:
+    code, both = patched(request_, CODE), patched(request_, CODE, COMMENT)
+    assert configurations(cache, request_, code, both) == [True, False, False]
+
+
+def test_a_patch_to_kconfig_configures_and_so_does_the_next_without_it(
+    request_: BuildRequest, cache: Path
+) -> None:
+    option = edit("Kconfig", 'bool "Block devices"', 'bool "Block devices"\n\tdefault y')
+    base, wish, code = request_, patched(request_, option), patched(request_, CODE)
+    assert configurations(cache, base, wish, code) == [True, True, True]
+    assert configurations(cache, patched(request_, COMMENT)) == [False]
+
+
+def test_a_configuration_that_somebody_changed_is_made_again(
+    request_: BuildRequest, cache: Path
+) -> None:
+    base = built(request_, cache)
+    (tree,) = (cache / "trees").iterdir()
+    (tree / ".config").write_text("CONFIG_SWAP=n\n")
+    assert configurations(cache, patched(request_, CODE)) == [True]
+    assert built(patched(request_, CODE), cache).config_sha256 == base.config_sha256
+
+
 def test_a_kernel_is_found_again_and_costs_nothing(request_: BuildRequest, cache: Path) -> None:
     first = built(request_, cache)
     built(patched(request_, CODE), cache)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,13 @@ def test_a_comment_does_not_change_the_digest_and_a_wish_and_its_range_do() -> N
     assert one("# why\nCONFIG_SWAP=y\n", "renamed").digest == first
     assert one("CONFIG_SWAP=m\n").digest != first
     assert one("# twinboot: since 5.0\nCONFIG_SWAP=y\n").digest != first
+
+
+def test_the_line_above_each_symbol_of_base_says_why_it_is_there() -> None:
+    lines = (OURS / "base.config").read_text().splitlines()
+    pairs = itertools.pairwise(lines)
+    wordless = [wish for above, wish in pairs if wish.startswith("CONFIG_") and above[:2] != "# "]
+    assert wordless == []
 
 
 def test_our_own_fragments_are_well_formed() -> None:
