@@ -77,4 +77,4 @@ def keep(path: Path | None, name: str, figures: object) -> None:
     if path is None:
         return
     known = json.loads(path.read_text()) if path.exists() else {}
-    host.write_atomic(path, json.dumps({**known, name: figures}, indent=1, sort_keys=True) + "\n")
+    host.write_atomic(path, json.dumps({**known, name: figures}, indent=1) + "\n")

@@ -22,16 +22,22 @@ OURS, OTHERS = "#2b6cb0", "#a0aec0"
 
 
 def bars(axes: Axes, title: str, figures: dict[str, float], unit: str) -> None:
-    """One bar for each, the first below the title; ours are the blue ones."""
+    """One bar for each, the first on top; ours are the blue ones."""
     names = list(figures)[::-1]
     values = [figures[name] for name in names]
-    colours = [OURS if "ours" in name or "run --quick" in name else OTHERS for name in names]
+    colours = [OTHERS if is_theirs(name) else OURS for name in names]
     drawn = axes.barh([name.replace("`", "") for name in names], values, color=colours)
-    axes.bar_label(drawn, [f"{value:.3g}" for value in values], padding=3)
+    axes.bar_label(
+        drawn, [f"{value:.0f}" if value >= 100 else f"{value:.1f}" for value in values], padding=3
+    )
     axes.set_title(title, loc="left")
     axes.set_xlabel(unit)
     axes.set_xlim(0, max(values) * 1.18)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def is_theirs(name: str) -> bool:
+    return any(word in name for word in ("virtme-ng", "vng", "raw QEMU", "by hand"))
 
 
 def line(axes: Axes, title: str, points: list[tuple[float, float]]) -> None:
@@ -61,9 +67,9 @@ def main() -> None:
     seconds = "CPU seconds"
     drawings = (
         ("build, cold", "A build from a clean tree"),
-        ("build, edit", "A build after one line of mm/memory.c"),
+        ("build, edit", "A build after an edit"),
         ("verdict", "From an edit to a verdict"),
-        ("boot", "A guest's start, to the end of a command"),
+        ("boot", "A guest's start"),
     )
     for place, (name, title) in zip(axes.flat, drawings, strict=False):
         bars(place, title, cpu(found[name]), seconds)
