@@ -89,6 +89,18 @@ class Case:
         return next(spec for spec in self.measures if spec.name == name)
 
 
+def without_allocations(case: Case) -> Case:
+    """The case with its allocations shown and not judged.
+
+    They are read from pgalloc_* of /proc/vmstat, which counts the whole machine's.
+    """
+    measures = tuple(
+        replace(spec, better=Better.NONE) if spec.name.endswith("allocations") else spec
+        for spec in case.measures
+    )
+    return replace(case, measures=measures)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -57,7 +57,15 @@ def _doubtful(row: Row) -> bool:
     # A deadline that was missed on one kernel alone, be it base, may have been the host's doing
     if row.findings and any(run.verdict is Verdict.HANG for run in runs):
         return True
-    return any(finding.change in GRAVE or _barely(row, finding) for finding in row.findings)
+    return any(
+        finding.change in GRAVE or _worse(row, finding) or _barely(row, finding)
+        for finding in row.findings
+    )
+
+
+def _worse(row: Row, finding: Finding) -> bool:
+    """It fails a gate. A cost has had runs enough to know its own spread."""
+    return finding.change is Change.WORSENED and not row.case.measure(finding.name).floor
 
 
 def _unheard(row: Row) -> bool:

@@ -57,17 +57,21 @@ DEFAULT_PATCH = "sketch"
 
 @dataclass(frozen=True, slots=True)
 class Burden:
-    """What a fragment costs a guest: all deadlines times `slowness`, at least so many MiB."""
+    """What a fragment costs a guest: all deadlines times `slowness`, at least so many MiB.
+
+    With `allocates` the kernel itself allocates so much that pages allocated say nothing.
+    """
 
     slowness: float = 1.0
     memory_mib: int = 0
+    allocates: bool = False
 
 
 BURDENS = {
     "debug-vm": Burden(3.0),
     "lockdep": Burden(5.0),
     # an eighth of the memory is shadow, and what is freed stays in quarantine for a while
-    "kasan": Burden(10.0, 2048),
+    "kasan": Burden(10.0, 2048, allocates=True),
 }
 # One thread emulates a machine whose every instruction is counted
 COUNTING = 3.0
@@ -284,6 +288,8 @@ def chosen_cases(plan: Plan) -> tuple[Case, ...]:
         raise UserError(
             "none of these cases runs on these kinds of swap; see `twinboot list cases`"
         )
+    if burden(plan).allocates:
+        return tuple(map(case.without_allocations, fitting))
     return fitting
 
 
@@ -376,7 +382,8 @@ def burden(plan: Plan) -> Burden:
     """The heaviest of what the plan's fragments ask for, and what counting adds to it."""
     asked = [BURDENS.get(Path(name).stem, Burden()) for name in (*FRAGMENTS, *plan.fragments)]
     slowness = max(each.slowness for each in asked) * (COUNTING if plan.cost else 1.0)
-    return Burden(slowness, max(each.memory_mib for each in asked))
+    memory = max(each.memory_mib for each in asked)
+    return Burden(slowness, memory, any(each.allocates for each in asked))
 
 
 def twins_of(plan: Plan, arms: Arms, root: Rootfs, machine: Machine) -> Twins:

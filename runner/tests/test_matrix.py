@@ -12,9 +12,9 @@ import pytest
 
 from runner import matrix as module
 from runner.build import Kernel
-from runner.case import Case
+from runner.case import Better, Case
 from runner.errors import InfraError
-from runner.experiment import BURDENS, ROOT, Plan, burden
+from runner.experiment import BURDENS, ROOT, Plan, burden, chosen_cases
 from runner.guest import Cancelled
 from runner.matrix import Desk, Matrix, fitting_jobs, run_all, trials
 from runner.qemu import Machine
@@ -126,6 +126,20 @@ def test_a_debug_kernel_gets_the_time_and_the_memory_of_its_heaviest_fragment(
     assert both == BURDENS["kasan"]
     by_path = Plan(tmp_path, fragments=(str(ROOT / "kconfigs/lockdep.config"),))
     assert burden(by_path) == BURDENS["lockdep"]
+
+
+def test_a_kernel_that_allocates_for_itself_has_its_allocations_shown_and_not_judged(
+    tmp_path: Path,
+) -> None:
+    def judged(*fragments: str) -> set[str]:
+        cases = chosen_cases(Plan(tmp_path, cases=("thp/roundtrip",), fragments=fragments))
+        return {
+            spec.name for each in cases for spec in each.measures if spec.better is not Better.NONE
+        }
+
+    rest = {"swapped_whole", "reused_after_read"}
+    assert judged("lockdep") == {"allocations", *rest}
+    assert judged("lockdep", "kasan") == rest
 
 
 def test_only_fragments_that_exist_are_a_burden() -> None:
