@@ -161,11 +161,11 @@ def _run_by(program: Path) -> tuple[str, ...]:
 def _command_case(command: Command, program: Path | None) -> Case:
     first = f"{WHERE}/bin/{program.name}" if program else command.words[0]
     line = shlex.join(command.words)
+    run_by = LTP_RUN if command.protocol == "ltp" else ()
+    words = ("sh", "-c", IN_FOLDER, "/tmp", *run_by, first, *command.words[1:])
     if command.protocol == "ltp":
-        words = ("sh", "-c", IN_FOLDER, "/tmp", *LTP_RUN, first, *command.words[1:])
         what = f"what `{line}` of LTP checks"
         return _case(f"ltp/{command.name}", what, words, LONGEST_S, command.protocol)
-    words = ("sh", "-c", IN_FOLDER, "/tmp", first, *command.words[1:])
     return _case(f"command/{command.name}", f"what `{line}` checks", words, COMMAND_S)
 
 

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 
 from runner.ktap import KtapResult, Point
 
-FAILED, BROKEN, WARNED, UNSUITED = 1, 2, 4, 32
-_BITS = {"TFAIL": FAILED, "TBROK": BROKEN, "TWARN": WARNED, "TCONF": UNSUITED}
+_BITS = {"TFAIL": 1, "TBROK": 2, "TWARN": 4, "TCONF": 32}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RESULT = re.compile(
     r"^(?:\S+:\d+:|\S+ +\d+) +(TPASS|TFAIL|TBROK|TWARN|TCONF) *: *(.*)$", re.MULTILINE

@@ -9,9 +9,9 @@ meets each alike. CPU seconds are those of QEMU and all around it.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -111,21 +111,26 @@ def main(image: Path, rounds: int, save: Path | None) -> None:
     for number in range(rounds):
         for name, way in WAYS.items():
             figures[name].append(measured(way, image))
-        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    floor = statistics.median(next(iter(figures.values())))
-    print("| way | CPU seconds, median | least to greatest | times raw |\n|---|---|---|---|")
-    for name, seconds in figures.items():
-        middle = statistics.median(seconds)
-        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(f"| {name} | {middle:.2f} | {spread} | {middle / floor:.1f} |")
-    medians = {name: {"cpu": statistics.median(seconds)} for name, seconds in figures.items()}
-    measuring.keep(save, "boot", medians)
+        measuring.say(f"round {number + 1} of {rounds}")
+    medians = {name: measuring.middle(seconds) for name, seconds in figures.items()}
+    floor = next(iter(medians.values()))
+    rows = [
+        (
+            name,
+            f"{medians[name]:.2f}",
+            f"{min(seconds):.2f} to {max(seconds):.2f}",
+            f"{medians[name] / floor:.1f}",
+        )
+        for name, seconds in figures.items()
+    ]
+    print(measuring.table(("way", "CPU seconds, median", "least to greatest", "times raw"), rows))
+    measuring.keep(save, "boot", {name: {"cpu": middle} for name, middle in medians.items()})
 
 
 if __name__ == "__main__":
-    words = sys.argv[2:]
-    main(
-        Path(sys.argv[1]).absolute(),
-        int(words[0]) if words else 5,
-        Path(words[1]) if len(words) > 1 else None,
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("image", type=Path)
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    parser.add_argument("save", type=Path, nargs="?")
+    asked = parser.parse_args()
+    main(asked.image.absolute(), asked.rounds, asked.save)

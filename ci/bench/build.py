@@ -55,7 +55,9 @@ class Place:
         self.work = work.absolute()
         self.ours, self.theirs = self.work / "ours", self.work / "theirs"
         cache = host.cache_dir()
-        self.fetched: Fetched = source.fetch(source.parse_source(DEFAULT_SOURCE), cache, say)
+        self.fetched: Fetched = source.fetch(
+            source.parse_source(DEFAULT_SOURCE), cache, measuring.say
+        )
         host.make_folder(self.ours)
         if not (self.ours / "sources").exists():
             (self.ours / "sources").symlink_to(cache / "sources")
@@ -85,10 +87,6 @@ def words(place: Place) -> tuple[str, ...]:
     return kbuild.toolchain("gcc", None, place.ours).words
 
 
-def say(line: str) -> None:
-    print(f"  {line}", file=sys.stderr, flush=True)
-
-
 def make(tree: Path, *words: str) -> None:
     """What one types in the tree; the output goes into LOG there."""
     jobs = f"-j{os.cpu_count() or 1}"
@@ -106,16 +104,22 @@ def cold(place: Place, save: Path | None) -> None:
     """Both from configured trees in which nothing was ever compiled, one after the other."""
     for folder in (place.ours / "kernels", place.ours / "trees", place.theirs):
         shutil.rmtree(folder, ignore_errors=True)
-    final_config(place.request(), place.ours, say)
+    final_config(place.request(), place.ours, measuring.say)
     source.unpack(place.fetched, host.cache_dir(), place.theirs)
     configured_by_virtme_ng(place.theirs)
     costs = {
         "virtme-ng's": measuring.cost_of(lambda: make(place.theirs, "LOCALVERSION=-virtme")),
-        "ours": measuring.cost_of(lambda: build(place.request(), place.ours, say)),
+        "ours": measuring.cost_of(lambda: build(place.request(), place.ours, measuring.say)),
     }
     whole = costs["virtme-ng's"].cpu
     rows = [
-        (name, f"{each.cpu:.0f}", f"{each.cpu / whole:.2f}", f"{each.wall:.0f}", others(each))
+        (
+            name,
+            f"{each.cpu:.0f}",
+            f"{each.cpu / whole:.2f}",
+            f"{each.wall:.0f}",
+            f"{each.others_share:.0%}",
+        )
         for name, each in costs.items()
     ]
     heads = ("configuration", "CPU seconds", "of virtme-ng's", "seconds", OTHERS)
@@ -124,16 +128,14 @@ def cold(place: Place, save: Path | None) -> None:
     measuring.keep(save, "build, cold", figures)
 
 
-def others(cost: measuring.Cost) -> str:
-    return f"{cost.others_share:.0%}"
-
-
 def edit(place: Place, rounds: int, save: Path | None) -> None:
     """One line changes, a new one each time; who makes the kernel takes turns, ours first."""
-    build(place.request(patch(place.warm, new_line())), place.ours, say)  # saves the pristine file
+    build(
+        place.request(patch(place.warm, new_line())), place.ours, measuring.say
+    )  # saves the pristine file
     ways: dict[str, Callable[[str], object]] = {
         "ours, `runner/build`": lambda line: build(
-            place.request(patch(place.warm, line)), place.ours, say
+            place.request(patch(place.warm, line)), place.ours, measuring.say
         ),
         "`make` by hand, our configuration": lambda line: by_hand(place.warm, line, *words(place)),
         "`make` by hand, virtme-ng's": lambda line: by_hand(
@@ -147,23 +149,17 @@ def edit(place: Place, rounds: int, save: Path | None) -> None:
         line = new_line()
         for name, way in ways.items():
             found[name].append(measuring.cost_of(partial(way, line)))
-        say(f"round {number + 1} of {rounds}")
-    rows = []
+        measuring.say(f"round {number + 1} of {rounds}")
+    rows, figures = [], {}
     for name, costs in found.items():
-        cpu = [cost.cpu for cost in costs]
-        spread = f"{min(cpu):.1f} to {max(cpu):.1f}"
+        spread = measuring.least_to_greatest(cost.cpu for cost in costs)
+        cpu = measuring.middle(cost.cpu for cost in costs)
         wall = measuring.middle(cost.wall for cost in costs)
-        others = measuring.middle(cost.others_share for cost in costs)
-        rows.append((name, f"{measuring.middle(cpu):.1f}", spread, f"{wall:.1f}", f"{others:.0%}"))
+        theirs = measuring.middle(cost.others_share for cost in costs)
+        rows.append((name, f"{cpu:.1f}", spread, f"{wall:.1f}", f"{theirs:.0%}"))
+        figures[name] = {"cpu": cpu, "wall": wall}
     heads = ("", "CPU seconds, median", "least to greatest", "seconds", OTHERS)
     print(measuring.table(heads, rows))
-    figures = {
-        name: {
-            "cpu": measuring.middle(cost.cpu for cost in costs),
-            "wall": measuring.middle(cost.wall for cost in costs),
-        }
-        for name, costs in found.items()
-    }
     measuring.keep(save, "build, edit", figures)
 
 
@@ -174,11 +170,21 @@ def new_line() -> str:
 
 def patch(tree: Path, line: str) -> PatchSet:
     """The edit as a patch to the source as it was before any."""
-    pristine = tree / overlay.OWN / "pristine" / EDITED
-    lines = (pristine if pristine.exists() else tree / EDITED).read_text().splitlines(True)
-    new = [line if each == LINE else each for each in lines]
-    told = "".join(difflib.unified_diff(lines, new, f"a/{EDITED}", f"b/{EDITED}"))
+    old = before_any_patch(tree, EDITED)
+    told = difference(EDITED, old, old.replace(f"\n{LINE}", f"\n{line}"))
     return PatchSet("edit", (read_patch("0001-edit.patch", "an edit", told),))
+
+
+def before_any_patch(tree: Path, name: str) -> str:
+    """A file of a warm tree as its source has it."""
+    pristine = tree / overlay.OWN / "pristine" / name
+    return (pristine if pristine.exists() else tree / name).read_text()
+
+
+def difference(name: str, old: str, new: str) -> str:
+    """From one text of a file to the other, as patch(1) takes it."""
+    texts = old.splitlines(True), new.splitlines(True)
+    return "".join(difflib.unified_diff(*texts, f"a/{name}", f"b/{name}"))
 
 
 def change(tree: Path, line: str) -> None:

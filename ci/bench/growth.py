@@ -11,10 +11,10 @@ and resumes it.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -123,16 +123,21 @@ def main(rounds: int, save: Path | None = None) -> None:
     for number in range(rounds):
         for (way, trials), points in found.items():
             points.append(measured(WAYS[way], trials))
-        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    print("| | trials | CPU seconds, median | of it reports | ms per trial | evidence, MB |")
-    print("|---|---|---|---|---|---|")
+        measuring.say(f"round {number + 1} of {rounds}")
     middle = {key: middle_of(points) for key, points in found.items()}
-    for (way, _), point in middle.items():
-        each = point.seconds / point.trials * 1000
-        print(
-            f"| {way} | {point.trials} | {point.seconds:.2f} | {point.report:.2f} | {each:.2f} "
-            f"| {point.megabytes:.1f} |"
+    rows = [
+        (
+            way,
+            str(point.trials),
+            f"{point.seconds:.2f}",
+            f"{point.report:.2f}",
+            f"{point.seconds / point.trials * 1000:.2f}",
+            f"{point.megabytes:.1f}",
         )
+        for (way, _), point in middle.items()
+    ]
+    heads = ("", "trials", "CPU seconds, median", "of it reports", "ms per trial", "evidence, MB")
+    print(measuring.table(heads, rows))
     for way in WAYS:
         points = [middle[way, trials] for trials in TRIALS]
         time_line = fitted([(point.trials, point.seconds) for point in points])
@@ -150,5 +155,8 @@ def middle_of(points: list[Point]) -> Point:
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    main(int(words[0]) if words else 3, Path(words[1]) if len(words) > 1 else None)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=3)
+    parser.add_argument("save", type=Path, nargs="?")
+    asked = parser.parse_args()
+    main(asked.rounds, asked.save)

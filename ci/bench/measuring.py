@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class Cost:
         return self.others / (self.wall * (os.cpu_count() or 1))
 
 
+def say(line: str) -> None:
+    """Progress, beside the table that goes to standard output."""
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
 def cpu() -> float:
     """CPU seconds of this process, and of those it started that have ended."""
     return time.process_time() + host.children_cpu()
@@ -64,6 +70,11 @@ def cost_of(work: Callable[[], object]) -> Cost:
 
 def middle(figures: Iterable[float]) -> float:
     return statistics.median(figures)
+
+
+def least_to_greatest(figures: Iterable[float]) -> str:
+    known = list(figures)
+    return f"{min(known):.1f} to {max(known):.1f}"
 
 
 def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

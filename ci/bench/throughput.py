@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -24,10 +23,6 @@ from runner.comparison import Comparison
 from runner.experiment import Plan, build_arms, run_experiment
 
 JOBS = (1, 2)
-
-
-def say(line: str) -> None:
-    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def verdicts(comparison: Comparison) -> dict[tuple[str, str], object]:
@@ -57,7 +52,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     asked = parser.parse_args()
     cases, swaps = tuple(asked.case or ["cow"]), tuple(asked.swap or ["zram", "nullblk"])
-    build_arms(Plan(Path()), host.cache_dir(), say)
+    build_arms(Plan(Path()), host.cache_dir(), measuring.say)
     costs: dict[int, list[tuple[measuring.Cost, int]]] = {jobs: [] for jobs in JOBS}
     different: set[str] = set()
     for number in range(asked.rounds):
@@ -65,10 +60,10 @@ def main() -> None:
         for jobs in JOBS:
             folder = host.cache_dir() / "runs" / f"bench-{time.time_ns()}"
             plan = Plan(folder, cases=cases, swaps=swaps, repeats=1, confirm=0, jobs=jobs)
-            said[jobs], cost = measuring.measured(partial(run_experiment, plan, say))
+            said[jobs], cost = measuring.measured(partial(run_experiment, plan, measuring.say))
             costs[jobs].append((cost, ran(folder)))
         different |= set(unlike(said[1], said[2]))
-        say(f"round {number + 1} of {asked.rounds}")
+        measuring.say(f"round {number + 1} of {asked.rounds}")
     show(costs, asked.save)
     rows = len(said[1].rows)
     print(f"rows with another verdict or finding: {len(different)} of {rows} {sorted(different)}")

@@ -12,7 +12,6 @@ WORK is that of build.py; where it has no kernel, one is built before the clock 
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import tempfile
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 import build as bench
 import measuring
 
-from runner import host, overlay
+from runner import host
 from runner.build import build
 from runner.experiment import Plan, run_experiment
 
@@ -39,7 +38,7 @@ class Told:
 
     def __call__(self, line: str) -> None:
         self.lines.append((line, time.monotonic(), measuring.cpu()))
-        bench.say(line)
+        measuring.say(line)
 
     def first_guest(self) -> tuple[float, float]:
         """When the guests began, on the clock and in CPU seconds."""
@@ -58,8 +57,7 @@ class Verdict:
 
 def changed(tree: Path, number: int) -> tuple[str, str]:
     """The file as it was before any patch, and with a comparison that is true of every count."""
-    pristine = tree / overlay.OWN / "pristine" / EDITED
-    text = (pristine if pristine.exists() else tree / EDITED).read_text()
+    text = bench.before_any_patch(tree, EDITED)
     if text.count(LINE) != 1:
         raise SystemExit(f"{EDITED} has {text.count(LINE)} lines {LINE.strip()!r}, not one")
     return text, text.replace(LINE, f"\treturn count <= 1 && count != -{number};\n")
@@ -67,9 +65,8 @@ def changed(tree: Path, number: int) -> tuple[str, str]:
 
 def edited(folder: Path, tree: Path, number: int) -> Path:
     """The patch with its one line changed."""
-    old, new = (text.splitlines(True) for text in changed(tree, number))
     path = folder / "edit.patch"
-    told = "".join(difflib.unified_diff(old, new, f"a/{EDITED}", f"b/{EDITED}"))
+    told = bench.difference(EDITED, *changed(tree, number))
     path.write_text(f"Subject: an edit\n\n---\n{told}")
     return path
 
@@ -101,7 +98,7 @@ def main() -> None:
     asked = parser.parse_args()
     place = bench.prepared(asked.work)
     os.environ["TWINBOOT_CACHE"] = str(place.ours)
-    build(place.request(), place.ours, bench.say)
+    build(place.request(), place.ours, measuring.say)
     verdicts, hands = [], []
     with tempfile.TemporaryDirectory(prefix="twinboot-bench-") as name:
         seed = int(time.time()) % 10**6 * 100
@@ -110,7 +107,7 @@ def main() -> None:
         for number in range(1, asked.rounds + 1):
             verdicts.append(ours(edited(Path(name), place.warm, seed + number)))
             hands.append(measuring.cost_of(partial(by_hand, place, seed + number)))
-            bench.say(f"round {number} of {asked.rounds}: {verdicts[-1].said}")
+            measuring.say(f"round {number} of {asked.rounds}: {verdicts[-1].said}")
     show(verdicts, hands, asked.save)
 
 
@@ -128,7 +125,7 @@ def show(verdicts: list[Verdict], hands: list[measuring.Cost], save: Path | None
     rows, figures = [], {}
     for name, pairs in parts.items():
         wall, cpu = middle(wall for wall, _ in pairs), middle(cpu for _, cpu in pairs)
-        least = f"{min(cpu for _, cpu in pairs):.1f} to {max(cpu for _, cpu in pairs):.1f}"
+        least = measuring.least_to_greatest(cpu for _, cpu in pairs)
         rows.append((name, f"{cpu:.1f}", least, f"{wall:.0f}"))
         figures[name] = {"cpu": cpu, "wall": wall}
     print(measuring.table(("", "CPU seconds, median", "least to greatest", "seconds"), rows))
