@@ -12,7 +12,7 @@ packages=(
 	# booting them
 	qemu-system-x86
 	# what the guest is made of
-	busybox-static dropbear-bin dmsetup python3
+	busybox-static dropbear-bin dmsetup e2fsprogs python3
 	# twinboot itself
 	python3-venv
 )

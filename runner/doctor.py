@@ -31,6 +31,7 @@ TOOLS = {
     "busybox": "busybox-static",
     "dropbear": "dropbear-bin",
     "dmsetup": "dmsetup",
+    "mke2fs": "e2fsprogs",
 }
 FREE_DISK_GIB = 6
 FREE_MEMORY_MIB = 2048
@@ -100,6 +101,6 @@ def _kvm(cache: Path, progress: Progress) -> Finding:
     if not images:
         return Finding("kvm", False, "not tried: no kernel is built yet (twinboot build)", False)
     root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
-    found = accel.probe(images[0], root.path, cache)
+    found = accel.probe(images[0], root.image, cache)
     says = f"{found.why}; guests run under {found.name.upper()}"
     return Finding("kvm", found.name == "kvm", says, False)

@@ -373,7 +373,7 @@ def choose_machine(
     if plan.cost:
         progress("guests run under TCG with one CPU, their time counts instructions")
         return Machine("tcg", cpus=1, memory_mib=memory, vmcore=plan.machine.vmcore, icount=True)
-    found = accel.choose(plan.accelerator, kernel.image, root.path, cache)
+    found = accel.choose(plan.accelerator, kernel.image, root.image, cache)
     progress(f"guests run under {found.name.upper()} ({found.why})")
     return dataclasses.replace(plan.machine, accelerator=found.name, memory_mib=memory)
 
@@ -428,7 +428,7 @@ def matrix_of(
     return Matrix(
         base=arms.base,
         patched=arms.patched,
-        rootfs=root.path,
+        rootfs=root.image,
         machine=machine,
         swaps=swaps_of(plan, cases),
         cases=cases,

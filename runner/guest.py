@@ -137,7 +137,8 @@ class Guest:
         self.command = guest_argv(self._boot.machine, self._files, self.port, self._boot.append)
         host.write_atomic(self._boot.folder / "qemu.command", shlex.join(self.command) + "\n")
         folder = self._boot.folder
-        self._process = host.Kept(self.command, folder / "virtme.log", self.console, cwd=folder)
+        # the serial port is QEMU's standard output
+        self._process = host.Kept(self.command, self.console, folder / "virtme.log", cwd=folder)
         self._monitor = self._watch()
         deadline = began + self._boot.deadline
         ready = self._wait_ready(deadline) and self._connect(deadline)

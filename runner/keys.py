@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from runner import host
 
 KIND = "ssh-ed25519"
-# What guest-tests/c/seed-random.c reads
+# What guest-tests/c/init.c reads
 SEED_BYTES = 64
 
 

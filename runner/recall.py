@@ -168,7 +168,7 @@ def machine(former: Former, kernel: Kernel, folder: Rootfs, cache: Path) -> Mach
     """The run's machine; UserError where it had KVM and this host has not."""
     told = former.machine
     if told.accelerator == "kvm":
-        accel.choose("kvm", kernel.image, folder.path, cache)
+        accel.choose("kvm", kernel.image, folder.image, cache)
     return told
 
 

@@ -91,7 +91,7 @@ def _matrix(what: Again, progress: Progress) -> Matrix:
     return Matrix(
         base=kernels["base"],
         patched=kernels["patched"],
-        rootfs=root.path,
+        rootfs=root.image,
         machine=dataclasses.replace(machine, vmcore=what.vmcore),
         swaps=tuple(swap_named(kind) for kind in dict.fromkeys(row.swap for row in what.rows)),
         cases=wanted,

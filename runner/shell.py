@@ -62,7 +62,7 @@ class Stage:
     def boot(self) -> Boot:
         """Without the folder, which is made when the guest is."""
         mib = self.swap.mib if self.swap.needs_disk else 0
-        image, root, deadline = self.kernel.image, self.root.path, BOOT_DEADLINE_S * self.scale
+        image, root, deadline = self.kernel.image, self.root.image, BOOT_DEADLINE_S * self.scale
         return Boot(image, root, self.machine, Path(), deadline, swap_disk_mib=mib)
 
 

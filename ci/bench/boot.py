@@ -74,7 +74,7 @@ def ours(image: Path, folder: Path, swap: bool = False) -> None:
     as a case is.
     """
     root = rootfs.build_rootfs(ROOT / "guest-tests", host.cache_dir(), lambda _: None)
-    with Guest(Boot(image, root.path, Machine(), folder / "boot", PATIENCE_S)) as guest:
+    with Guest(Boot(image, root.image, Machine(), folder / "boot", PATIENCE_S)) as guest:
         if not guest.boot():
             raise SystemExit(f"the guest did not boot; see {guest.console}")
         if swap:

@@ -184,7 +184,7 @@ class KernelBench:
                 repeat=repeat,
                 image=image.image,
                 release=image.release,
-                rootfs=guests.root.path,
+                rootfs=guests.root.image,
                 machine=guests.machine,
                 swap=swap_named(self.plan.swap),
                 cases=(guests.case,),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from runner import host
 from runner.build import Kernel
 from runner.case import Case
 from runner.guest import Boot, Guest
@@ -41,7 +42,7 @@ def running(
     kernel: Kernel, root: Rootfs, folder: Path, swap: Swap | None = None
 ) -> Iterator[Guest]:
     mib = swap.mib if swap is not None and swap.needs_disk else 0
-    boot = Boot(kernel.image, root.path, Machine(), folder, swap_disk_mib=mib)
+    boot = Boot(kernel.image, root.image, Machine(), folder, swap_disk_mib=mib)
     with Guest(boot) as guest:
         assert guest.boot(), guest.console.read_text(errors="replace")[-2000:]
         yield guest
@@ -62,7 +63,7 @@ def trial(kernel: Kernel, root: Rootfs, *cases: Case) -> Trial:
         repeat=1,
         image=kernel.image,
         release=kernel.release,
-        rootfs=root.path,
+        rootfs=root.image,
         machine=Machine(),
         swap=swap_named("none"),
         cases=cases,
@@ -73,6 +74,7 @@ def trial(kernel: Kernel, root: Rootfs, *cases: Case) -> Trial:
 def test_a_guest_sees_the_hosts_files_read_only_and_reaches_nothing(
     base_kernel: Kernel, root: Rootfs, tmp_path: Path
 ) -> None:
+    before = host.sha256_file(root.image)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         running(base_kernel, root, tmp_path / "boot") as guest,
@@ -83,10 +85,11 @@ def test_a_guest_sees_the_hosts_files_read_only_and_reaches_nothing(
             "for f in /x /etc/passwd /twinboot/trial/x /twinboot/bin/x /usr/x; do"
             "  (echo hi >$f) 2>/dev/null && echo WROTE $f; done;"
             "mount -o remount,rw / 2>/dev/null; (echo hi >/etc/passwd) 2>/dev/null && echo WROTE;"
+            "(echo hi | dd of=/dev/vda conv=fsync) 2>/dev/null && echo WROTE disk;"
             f"nc -w 2 10.0.2.2 {port} </dev/null 2>/dev/null && echo CONNECTED; echo done",
         )
         assert said == "done\n"
-    assert not (root.path / "x").exists()
+    assert host.sha256_file(root.image) == before
 
 
 def test_a_command_costs_well_under_a_second(
@@ -194,7 +197,7 @@ def test_a_kernel_that_never_gets_to_user_space_meets_the_boot_deadline(
     base_kernel: Kernel, root: Rootfs, tmp_path: Path
 ) -> None:
     boot = Boot(
-        base_kernel.image, root.path, Machine(), tmp_path / "boot", 8.0, append="rootdelay=600"
+        base_kernel.image, root.image, Machine(), tmp_path / "boot", 8.0, append="rootdelay=600"
     )
     with Guest(boot) as guest:
         began = time.monotonic()

@@ -36,10 +36,21 @@ def test_kvm_is_switched_off_unless_it_was_chosen() -> None:
     assert "--disable-kvm" not in argv(Machine("kvm"))
 
 
+def kernel_line(machine: Machine = TCG) -> list[str]:
+    """What QEMU hands to the kernel: of several -append it takes the last."""
+    words = argv(machine)
+    (place,) = [index for index, word in enumerate(words) if word == "-append"]
+    assert place > words.index("--qemu-opts")
+    return words[place + 1].split()
+
+
 def test_a_panic_ends_qemu() -> None:
-    options = argv()
-    assert "panic=-1" in options
-    assert "oops=panic" in options
+    assert {"panic=-1", "oops=panic"} <= set(kernel_line())
+
+
+def test_the_first_process_is_ours_and_the_root_is_read_only() -> None:
+    assert kernel_line()[-1] == "init=/twinboot/bin/init"
+    assert {"root=/dev/vda", "ro"} <= set(kernel_line())
 
 
 def test_the_swap_disk_is_attached_only_where_it_is_asked_for() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import rootfs
+from runner import host, rootfs
 
 
 @pytest.fixture
@@ -36,3 +36,24 @@ def test_an_optional_program_belongs_to_the_digest(sources: Path) -> None:
 def test_a_program_that_the_host_lacks_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rootfs, "OPTIONAL", {"redis-server": "no-such-program"})
     assert "redis-server" not in dict(rootfs._tools().programs)
+
+
+def test_the_guests_disk_holds_the_folder_and_is_written_anew_where_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    plain, big = tmp_path / "plain", "x" * 300_000
+    (plain / "bin").mkdir(parents=True)
+    (plain / "bin/a file").write_text(big)
+    (plain / "bin/link").symlink_to("a file")
+
+    def kept() -> rootfs.Rootfs:
+        empty = rootfs.Guests({}, {})
+        return rootfs.with_guests(rootfs.Rootfs(plain, "first"), empty, tmp_path, lambda _: None)
+
+    def read(name: str) -> str:
+        return host.run(("/sbin/debugfs", "-R", name, kept().image)).stdout
+
+    assert read('cat "/bin/a file"') == big
+    kept().image.unlink()
+    assert 'Fast link dest: "a file"' in read("stat /bin/link")
+    assert [path.name for path in kept().image.parent.glob(".new-*")] == []
