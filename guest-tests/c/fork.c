@@ -6,6 +6,8 @@
  */
 #include "guest.h"
 
+#include <unistd.h>
+
 #define PAGES 960
 #define HALF ((size_t)PAGES / 2)
 #define SALT 0x7c
@@ -168,6 +170,8 @@ static void shared_force(void)
 	pfns_read(f.set, PAGES, f.pfns);
 	pid = spawn_child(&f, child);
 	for (int round = 0; round < 8 && out < PAGES; round++) {
+		forget_accesses(getpid());
+		forget_accesses(pid);
 		memcg_reclaim();
 		out = count_swapped(f.set, PAGES);
 	}

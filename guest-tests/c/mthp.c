@@ -99,19 +99,6 @@ static void area_make(struct area *a)
 	measure("swapped_whole", mthp_stat("swpout") - whole, "huge pages");
 }
 
-/* Out of the swap cache as well: mapped nowhere and clean, it needs a limit. */
-static void leave_swap_cache(const struct area *a)
-{
-	for (int round = 0; round < 8; round++) {
-		if (!count_flagged(a->pfn, PAGES, flag_swapcache))
-			break;
-		memcg_reclaim();
-	}
-	/* what else went out comes back now, and not within a measure */
-	touch_read(a, sizeof(*a) / PAGE_SIZE);
-	drain_all();
-}
-
 /* Reads the second half, then writes it; returns how many pages were wrong. */
 static size_t second_half(struct area *a)
 {
@@ -135,7 +122,7 @@ static void judge(struct area *a, size_t wrong)
 {
 	wrong += check_marked(a->base, PAGES, SALT, MARK);
 	proof_count("out_again", area_leave(a), PAGES, "pages");
-	leave_swap_cache(a);
+	leave_swap_cache(a->pfn, PAGES);
 	verdict_data(wrong + check_marked(a->base, PAGES, SALT, MARK), HALF + 2 * PAGES);
 }
 
@@ -148,7 +135,7 @@ static void roundtrip(void)
 	plan(1);
 	in_memcg(NULL, NULL);
 	area_make(&a);
-	leave_swap_cache(&a);
+	leave_swap_cache(a.pfn, PAGES);
 	in = vmstat("pswpin");
 	allocated = vmstat("pgalloc_*");
 	from_middle(&a, 0, HALF, write_pages);

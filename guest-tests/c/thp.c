@@ -86,25 +86,6 @@ static bool cached_whole(uint64_t flags)
 	return flag_swapcache(flags) && flag_thp(flags);
 }
 
-/*
- * Swap that is not synchronous leaves the pages in the swap cache, where a
- * fault would find them. They are mapped nowhere and clean, so reclaim drops
- * them; it needs a limit, as MADV_PAGEOUT sees mapped pages only.
- */
-static void leave_swap_cache(const struct area *a)
-{
-	for (int round = 0; round < 8; round++) {
-		if (!count_flagged(a->pfn, a->pages, flag_swapcache))
-			break;
-		/* lifted at once: above it every return to user space waits */
-		in_memcg("memory.high", "0");
-		in_memcg("memory.high", "max");
-	}
-	/* what else went out comes back now, and not within a measure */
-	touch_read(a->pfn, a->pages * sizeof(*a->pfn) / PAGE_SIZE);
-	drain_all();
-}
-
 static void roundtrip(void)
 {
 	long long whole = vmstat("thp_swpout"), allocated, read;
@@ -118,7 +99,11 @@ static void roundtrip(void)
 	proof_count("swapped_out", pageout_all(a.base, a.pages), a.pages, "pages");
 	area_land(&a);
 	measure("swapped_whole", since("thp_swpout", whole), "huge pages");
-	leave_swap_cache(&a);
+	/*
+	 * Swap that is not synchronous leaves the pages in the swap cache, where
+	 * a fault would find them
+	 */
+	leave_swap_cache(a.pfn, a.pages);
 	read = vmstat("pswpin");
 	allocated = vmstat("pgalloc_*");
 	mark(a.base, a.half_pages, MARK);

@@ -157,6 +157,15 @@ size_t pageout_all(void *addr, size_t pages);
  * several mappings, which MADV_PAGEOUT passes over. It may take several rounds.
  */
 void memcg_reclaim(void);
+/*
+ * Clear the accessed marks of all pages that a process maps. For memcg_reclaim():
+ * it puts what was accessed on the active list, and up to 32 pages there are not
+ * in the group's statistics yet (MEMCG_CHARGE_BATCH), by which it decides whether
+ * there is any to deactivate; then it leaves them alone.
+ */
+void forget_accesses(pid_t pid);
+/* Reclaim until none of @pfns is in the swap cache: mapped nowhere, and clean. */
+void leave_swap_cache(const uint64_t *pfns, size_t n);
 /* Wait until none of @pfns is under writeback; false after @ms. */
 bool wait_written(const uint64_t *pfns, size_t n, int ms);
 

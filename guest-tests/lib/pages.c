@@ -414,6 +414,30 @@ void memcg_reclaim(void)
 	in_memcg("memory.high", "max");
 }
 
+void forget_accesses(pid_t pid)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/clear_refs", (int)pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		broken("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+void leave_swap_cache(const uint64_t *pfns, size_t n)
+{
+	for (int round = 0; round < 8; round++) {
+		if (!count_flagged(pfns, n, flag_swapcache))
+			break;
+		memcg_reclaim();
+	}
+	/* what else went out comes back now, and not within a measure */
+	touch_read(pfns, n * sizeof(*pfns) / PAGE_SIZE);
+	drain_all();
+}
+
 bool wait_written(const uint64_t *pfns, size_t n, int ms)
 {
 	const struct timespec tick = { .tv_nsec = 2000000 };
