@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from runner.boots import compare_saved
+from runner.commands.deliver import Outputs, problems, publish
 from runner.commands.options import (
     B4Option,
     HtmlOption,
@@ -20,7 +21,6 @@ from runner.commands.options import (
     MarkdownOption,
     guarded,
 )
-from runner.commands.run import Outputs, problems, publish
 from runner.merge import merge as merge_parts
 
 

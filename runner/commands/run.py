@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -16,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from runner import each as series
-from runner import evidence, exchange, host, report, stepreport
+from runner import evidence, host
 from runner.bisect import exitcode
 from runner.boots import compare_saved
+from runner.commands.deliver import Outputs, deliver, problems, publish, publish_steps
 from runner.commands.options import (
     PIPE_WIDTH,
     AccelOption,
@@ -45,30 +45,23 @@ from runner.commands.options import (
     SourceOption,
     SwapOption,
     UptoOption,
-    console,
     guarded,
     plain,
     taken,
 )
 from runner.commands.watch import changes, watched
-from runner.comparison import Comparison
-from runner.document import document_text, save_document
 from runner.errors import EXIT_CLEAN, BuildFailed, PatchError, TwinbootError, UserError
 from runner.experiment import (
     COST_REPEATS,
     DEFAULT_PATCH,
     Plan,
-    command_of,
     plan_of,
     run_experiment,
 )
-from runner.known import Problem, excuse
-from runner.known import load as load_known
-from runner.mailreply import mail_reply
-from runner.page import page
+from runner.known import Problem
 from runner.progress import Teller
 from runner.qemu import Machine
-from runner.steps import Step, excused, worst
+from runner.steps import Step, worst
 from runner.timings import HEADS, guests, steps
 
 
@@ -242,7 +235,7 @@ def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
     except TwinbootError as error:
         print(f"twinboot: {error}", file=sys.stderr)
         raise typer.Exit(exitcode.of_error(error)) from None
-    raise typer.Exit(exitcode.of_result(_deliver(comparison, plan.folder, wanted)))
+    raise typer.Exit(exitcode.of_result(deliver(comparison, plan.folder, wanted)))
 
 
 def _keep_running(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
@@ -255,7 +248,7 @@ def _keep_running(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
         try:
             with Teller(quiet) as tell:
                 comparison = run_experiment(plan, tell)
-            _deliver(comparison, plan.folder, wanted)
+            deliver(comparison, plan.folder, wanted)
         except (UserError, PatchError, BuildFailed) as error:
             print(f"twinboot: {error}", file=sys.stderr)
         print("waiting for a change; Ctrl-C ends it", file=sys.stderr, flush=True)
@@ -285,25 +278,7 @@ def _walk(
     """Every prefix of the series: a folder for each, and which patch brought what."""
     with Teller(quiet) as tell:
         steps = series.run_each(plan, tell, resumed)
-    return _publish_steps(steps, plan.folder, known)
-
-
-def _publish_steps(
-    steps: tuple[Step, ...], folder: Path, known: tuple[Problem, ...]
-) -> tuple[Step, ...]:
-    """Write and print what each patch brought; the steps with the known problems excused."""
-    today = datetime.now(UTC).date()
-    steps = excused(steps, lambda comparison: excuse(comparison, known, today))
-    for step in steps:
-        if step.comparison:
-            save_document(step.comparison, step.folder / "comparison.json")
-            host.write_atomic(step.folder / "report.md", report.markdown(step.comparison))
-    host.write_atomic(folder / "series.json", stepreport.document(steps))
-    host.write_atomic(folder / "series.md", stepreport.markdown(steps))
-    stepreport.print_steps(steps, console())
-    print(f"evidence: {folder}")
-    print(f"again: {command_of(folder)}")
-    return steps
+    return publish_steps(steps, plan.folder, known)
 
 
 def _refuse_with_each(wanted: Outputs, shard: str = "") -> None:
@@ -332,7 +307,7 @@ def compare(
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
     if series.is_walk(folder):
         _refuse_with_each(wanted)
-        steps = _publish_steps(series.compare_walk(folder), folder, wanted.known)
+        steps = publish_steps(series.compare_walk(folder), folder, wanted.known)
         raise typer.Exit(worst(steps).exit_code)
     publish(compare_saved(folder), folder, wanted)
 
@@ -346,74 +321,3 @@ def _new_folder(patch: str) -> Path:
         number += 1
         folder = base.with_name(f"{base.name}-{number}")
     return folder
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Where the user wants the result and in which formats (STDOUT: in place of the report).
-
-    `known` are the problems that it excuses.
-    """
-
-    json: Path | None = None
-    markdown: Path | None = None
-    junit: Path | None = None
-    ktap: Path | None = None
-    mail: Path | None = None
-    html: Path | None = None
-    b4: Path | None = None
-    known: tuple[Problem, ...] = ()
-
-
-STDOUT = Path("-")
-
-
-def problems(path: Path | None) -> tuple[Problem, ...]:
-    """The known problems in a file, read before anything is run."""
-    return load_known(path) if path else ()
-
-
-def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
-    """Write and print the result, and end with its exit code."""
-    raise typer.Exit(_deliver(comparison, folder, wanted).overall.exit_code)
-
-
-def _deliver(comparison: Comparison, folder: Path, wanted: Outputs) -> Comparison:
-    """Write and print the result; what it is with the known problems excused."""
-    comparison = excuse(comparison, wanted.known, datetime.now(UTC).date())
-    command = command_of(folder)
-    save_document(comparison, folder / "comparison.json")
-    host.write_atomic(folder / "report.md", report.markdown(comparison))
-    printed = False
-    for path, text in _texts(comparison, folder, command, wanted):
-        if path == STDOUT:
-            sys.stdout.write(text)
-            printed = True
-        else:
-            host.write_atomic(path, text)
-    if not printed:
-        report.print_report(comparison, console())
-        print(f"evidence: {folder}")
-        print(f"again: {command}")
-    return comparison
-
-
-def _texts(
-    comparison: Comparison, folder: Path, command: str, wanted: Outputs
-) -> Iterator[tuple[Path, str]]:
-    """Each result that is wanted, made only then."""
-    if wanted.json:
-        yield wanted.json, document_text(comparison)
-    if wanted.markdown:
-        yield wanted.markdown, report.markdown(comparison)
-    if wanted.junit:
-        yield wanted.junit, exchange.junit(comparison)
-    if wanted.ktap:
-        yield wanted.ktap, exchange.ktap(comparison)
-    if wanted.mail:
-        yield wanted.mail, mail_reply(comparison, command)
-    if wanted.html:
-        yield wanted.html, page(comparison, evidence.load_run(folder).transcripts, command)
-    if wanted.b4:
-        url = "" if wanted.html in (None, STDOUT) else wanted.html.absolute().as_uri()
-        yield wanted.b4, exchange.b4_checks(comparison, mail_reply(comparison, command), url)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What becomes of a result: the formats that the user wants, the report, the exit code.
+
+It runs nothing and judges nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from runner import evidence, exchange, host, report, stepreport
+from runner.commands.options import console
+from runner.comparison import Comparison
+from runner.document import document_text, save_document
+from runner.experiment import command_of
+from runner.known import Problem, excuse
+from runner.known import load as load_known
+from runner.mailreply import mail_reply
+from runner.page import page
+from runner.steps import Step, excused
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the user wants the result and in which formats (STDOUT: in place of the report).
+
+    `known` are the problems that it excuses.
+    """
+
+    json: Path | None = None
+    markdown: Path | None = None
+    junit: Path | None = None
+    ktap: Path | None = None
+    mail: Path | None = None
+    html: Path | None = None
+    b4: Path | None = None
+    known: tuple[Problem, ...] = ()
+
+
+STDOUT = Path("-")
+
+
+def problems(path: Path | None) -> tuple[Problem, ...]:
+    """The known problems in a file, read before anything is run."""
+    return load_known(path) if path else ()
+
+
+def publish(comparison: Comparison, folder: Path, wanted: Outputs) -> NoReturn:
+    """Write and print the result, and end with its exit code."""
+    raise typer.Exit(deliver(comparison, folder, wanted).overall.exit_code)
+
+
+def deliver(comparison: Comparison, folder: Path, wanted: Outputs) -> Comparison:
+    """Write and print the result; what it is with the known problems excused."""
+    comparison = excuse(comparison, wanted.known, datetime.now(UTC).date())
+    command = command_of(folder)
+    save_document(comparison, folder / "comparison.json")
+    host.write_atomic(folder / "report.md", report.markdown(comparison))
+    printed = False
+    for path, text in _texts(comparison, folder, command, wanted):
+        if path == STDOUT:
+            sys.stdout.write(text)
+            printed = True
+        else:
+            host.write_atomic(path, text)
+    if not printed:
+        report.print_report(comparison, console())
+        print(f"evidence: {folder}")
+        print(f"again: {command}")
+    return comparison
+
+
+def _texts(
+    comparison: Comparison, folder: Path, command: str, wanted: Outputs
+) -> Iterator[tuple[Path, str]]:
+    """Each result that is wanted, made only then."""
+    if wanted.json:
+        yield wanted.json, document_text(comparison)
+    if wanted.markdown:
+        yield wanted.markdown, report.markdown(comparison)
+    if wanted.junit:
+        yield wanted.junit, exchange.junit(comparison)
+    if wanted.ktap:
+        yield wanted.ktap, exchange.ktap(comparison)
+    if wanted.mail:
+        yield wanted.mail, mail_reply(comparison, command)
+    if wanted.html:
+        yield wanted.html, page(comparison, evidence.load_run(folder).transcripts, command)
+    if wanted.b4:
+        url = "" if wanted.html in (None, STDOUT) else wanted.html.absolute().as_uri()
+        yield wanted.b4, exchange.b4_checks(comparison, mail_reply(comparison, command), url)
+
+
+def publish_steps(
+    steps: tuple[Step, ...], folder: Path, known: tuple[Problem, ...]
+) -> tuple[Step, ...]:
+    """Write and print what each patch brought; the steps with the known problems excused."""
+    today = datetime.now(UTC).date()
+    steps = excused(steps, lambda comparison: excuse(comparison, known, today))
+    for step in steps:
+        if step.comparison:
+            save_document(step.comparison, step.folder / "comparison.json")
+            host.write_atomic(step.folder / "report.md", report.markdown(step.comparison))
+    host.write_atomic(folder / "series.json", stepreport.document(steps))
+    host.write_atomic(folder / "series.md", stepreport.markdown(steps))
+    stepreport.print_steps(steps, console())
+    print(f"evidence: {folder}")
+    print(f"again: {command_of(folder)}")
+    return steps
