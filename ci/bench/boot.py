@@ -26,7 +26,6 @@ from runner.host import How
 from runner.qemu import Machine
 from runner.swap import set_up_command, swap_named
 
-PATIENCE_S = 240.0
 INIT = b"#!/bin/busybox sh\nexec /bin/busybox poweroff -f\n"
 
 
@@ -41,32 +40,13 @@ def raw(image: Path, folder: Path) -> None:
     what = ("-kernel", image, "-initrd", folder / "raw.cpio", "-append", "console=ttyS0 quiet")
     host.run(
         ("qemu-system-x86_64", *machine, "-accel", "tcg,thread=multi", *quiet, "-no-reboot", *what),
-        How(timeout=PATIENCE_S),
+        How(timeout=measuring.PATIENCE_S),
     )
 
 
 def by_hand(image: Path, folder: Path) -> None:
-    """What one types without twinboot: the command runs on the host's root folder.
-
-    Without udevd on the host virtme-ng runs the command, but does not learn its exit code.
-    """
-    size = ("--cpus", "2", "--memory", "1G")
-    said = host.run(
-        (
-            "vng",
-            "--verbose",
-            "--run",
-            image,
-            *size,
-            "--disable-kvm",
-            "--force-9p",
-            "--exec",
-            "true",
-        ),
-        How(cwd=folder, timeout=PATIENCE_S, check=False),
-    )
-    if "script exited with code 0" not in said.stdout + said.stderr:
-        raise SystemExit(f"vng ran no command: {(said.stdout + said.stderr)[-2000:]}")
+    """The command runs on the host's root folder."""
+    measuring.run_by_hand(image, "true", folder)
 
 
 def ours(image: Path, folder: Path, swap: bool = False) -> None:
@@ -74,13 +54,13 @@ def ours(image: Path, folder: Path, swap: bool = False) -> None:
     as a case is.
     """
     root = rootfs.build_rootfs(ROOT / "guest-tests", host.cache_dir(), lambda _: None)
-    with Guest(Boot(image, root.image, Machine(), folder / "boot", PATIENCE_S)) as guest:
+    with Guest(Boot(image, root.image, Machine(), folder / "boot", measuring.PATIENCE_S)) as guest:
         if not guest.boot():
             raise SystemExit(f"the guest did not boot; see {guest.console}")
         if swap:
-            guest.run(set_up_command(swap_named("zram"), 1), PATIENCE_S)
+            guest.run(set_up_command(swap_named("zram"), 1), measuring.PATIENCE_S)
         word = ("/twinboot/guest/run-case", "bench/true", "1", "true") if swap else ("true",)
-        if guest.run(word, PATIENCE_S).exit != 0:
+        if guest.run(word, measuring.PATIENCE_S).exit != 0:
             raise SystemExit("the guest ran no command")
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from runner import host
+from runner.host import How
 
 T = TypeVar("T")
 TICK = os.sysconf("SC_CLK_TCK")
+PATIENCE_S = 240.0
 BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq of /proc/stat
 
 
@@ -66,6 +68,21 @@ def measured(work: Callable[[], T]) -> tuple[T, Cost]:
 def cost_of(work: Callable[[], object]) -> Cost:
     """What the work took."""
     return measured(work)[1]
+
+
+def run_by_hand(image: Path, command: str, folder: Path) -> None:
+    """What one types without twinboot: `vng --run`, on the host's root folder, under TCG.
+
+    Without udevd on the host virtme-ng runs the command, but does not learn its exit code.
+    """
+    size = ("--cpus", "2", "--memory", "1G")
+    how = ("--disable-kvm", "--force-9p", "--exec", command)
+    said = host.run(
+        ("vng", "--verbose", "--run", image, *size, *how),
+        How(cwd=folder, timeout=PATIENCE_S, check=False),
+    )
+    if "script exited with code 0" not in said.stdout + said.stderr:
+        raise SystemExit(f"vng ran no command: {(said.stdout + said.stderr)[-2000:]}")
 
 
 def middle(figures: Iterable[float]) -> float:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From an edit to a verdict: a line of a patch to mm/swapfile.c changes, `twinboot run --quick`.
 
-Beside it the edit and `make` by hand. Two boots by hand come on top of that (boot.py), and what
-one does in them.
+Beside it by hand: the edit and `make`, then two boots with `vng --run`, each with one case on zram.
 
     .venv/bin/python ci/bench/verdict.py WORK [--rounds 3] [--warm] [--save FILE]
 
@@ -22,11 +21,15 @@ from pathlib import Path
 import build as bench
 import measuring
 
-from runner import host
+from runner import host, rootfs
 from runner.build import build
-from runner.experiment import Plan, run_experiment
+from runner.experiment import ROOT, Plan, run_experiment
 
 EDITED = "mm/swapfile.c"
+CASE = """\
+echo 256M >/sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0 &&
+TWINBOOT_GUEST=1 TWINBOOT_SWAP=zram TWINBOOT_SWAP_DEV=/dev/zram0 {program} wr_sync
+"""
 LINE = "\treturn count <= 1;\n"
 
 
@@ -89,6 +92,15 @@ def by_hand(place: bench.Place, number: int) -> None:
     bench.make(place.warm, *bench.words(place))
 
 
+def one_case(place: bench.Place, programs: Path) -> None:
+    """Swap on zram, and a case, in two boots: one for each kernel that one would compare."""
+    script = place.work / "case.sh"
+    script.write_text(CASE.format(program=programs / "cow"))
+    for _ in range(2):
+        image = place.warm / "arch/x86/boot/bzImage"
+        measuring.run_by_hand(image, f"sh {script}", place.work)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
@@ -99,7 +111,8 @@ def main() -> None:
     place = bench.prepared(asked.work)
     os.environ["TWINBOOT_CACHE"] = str(place.ours)
     build(place.request(), place.ours, measuring.say)
-    verdicts, hands = [], []
+    programs = rootfs.guest_programs(ROOT / "guest-tests", host.cache_dir(), measuring.say)
+    verdicts, hands, boots = [], [], []
     with tempfile.TemporaryDirectory(prefix="twinboot-bench-") as name:
         seed = int(time.time()) % 10**6 * 100
         if not asked.warm:
@@ -107,11 +120,17 @@ def main() -> None:
         for number in range(1, asked.rounds + 1):
             verdicts.append(ours(edited(Path(name), place.warm, seed + number)))
             hands.append(measuring.cost_of(partial(by_hand, place, seed + number)))
+            boots.append(measuring.cost_of(partial(one_case, place, programs)))
             measuring.say(f"round {number} of {asked.rounds}: {verdicts[-1].said}")
-    show(verdicts, hands, asked.save)
+    show(verdicts, hands, boots, asked.save)
 
 
-def show(verdicts: list[Verdict], hands: list[measuring.Cost], save: Path | None) -> None:
+def show(
+    verdicts: list[Verdict],
+    hands: list[measuring.Cost],
+    boots: list[measuring.Cost],
+    save: Path | None,
+) -> None:
     middle = measuring.middle
     parts = {
         "`run --quick`, all": [(each.whole.wall, each.whole.cpu) for each in verdicts],
@@ -121,6 +140,7 @@ def show(verdicts: list[Verdict], hands: list[measuring.Cost], save: Path | None
             for each in verdicts
         ],
         "by hand: `make` alone": [(each.wall, each.cpu) for each in hands],
+        "by hand: two boots, one case in each": [(each.wall, each.cpu) for each in boots],
     }
     rows, figures = [], {}
     for name, pairs in parts.items():
