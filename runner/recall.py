@@ -151,9 +151,8 @@ def patches(former: Former, cache: Path, progress: Progress) -> tuple[Patch, ...
 def root(former: Former, cache: Path, progress: Progress) -> Rootfs:
     """The run's root folder: the kept one by its digest, else composed again and the same."""
     digest = former.arm("base").programs_digest
-    path = rootfs.kept_at(cache, digest)
-    if re.fullmatch(r"[0-9a-f]{64}", digest) and path.is_dir():
-        return Rootfs(path, digest)
+    if re.fullmatch(r"[0-9a-f]{64}", digest) and (found := rootfs.kept(cache, digest, progress)):
+        return found
     progress("the guest programs of that run are no longer kept; composing them again")
     _, now = choose_programs(former.plan, (), foreign_wanted(former.plan), cache, progress)
     if now.digest != digest:

@@ -18,6 +18,7 @@ from pathlib import Path
 from runner import host
 from runner.errors import InfraError, UserError
 from runner.host import How, Progress
+from runner.qemu import INIT
 
 FOLDERS = (
     *("bin", "sbin", "usr/bin", "usr/sbin", "usr/lib", "lib", "lib64", "etc", "dev", "proc"),
@@ -87,6 +88,15 @@ def kept_at(cache: Path, digest: str) -> Path:
     return cache / "rootfs" / digest[:16]
 
 
+def kept(cache: Path, digest: str, progress: Progress) -> Rootfs | None:
+    """The root with this digest, if it is kept and has the first process that guests start."""
+    path = kept_at(cache, digest)
+    if not (path / INIT.lstrip("/")).is_file():
+        return None
+    with host.locked(cache / "rootfs" / "lock", progress):
+        return _need_image(Rootfs(path, digest), progress)
+
+
 def build_rootfs(sources: Path, cache: Path, progress: Progress) -> Rootfs:
     """Compose the root folder, or find it again: busybox, dropbear, dmsetup, python3, cases."""
     programs = guest_programs(sources, cache, progress)
@@ -146,7 +156,7 @@ def _make_image(folder: Path, image: Path) -> None:
     blocks = sum(size // BLOCK + 1 for size in sizes) + len(sizes) * INODE // BLOCK
     shape = ("-t", "ext2", "-b", BLOCK, "-I", INODE, "-N", len(sizes) + 64, "-m", 0)
     mke2fs = _found("mke2fs", "e2fsprogs")
-    words = (mke2fs, "-q", *shape, "-d", folder, image, blocks * 11 // 10 + 1024)
+    words = (mke2fs, "-F", "-q", *shape, "-d", folder, image, blocks * 11 // 10 + 1024)
     host.run(tuple(str(word) for word in words))
 
 

@@ -57,3 +57,14 @@ def test_the_guests_disk_holds_the_folder_and_is_written_anew_where_it_is_gone(
     kept().image.unlink()
     assert 'Fast link dest: "a file"' in read("stat /bin/link")
     assert [path.name for path in kept().image.parent.glob(".new-*")] == []
+
+
+def test_a_root_without_the_first_process_of_today_cannot_be_booted_again(tmp_path: Path) -> None:
+    digest = "ab" * 32
+    folder = tmp_path / "rootfs" / digest[:16]
+    (folder / "twinboot/bin").mkdir(parents=True)
+    assert rootfs.kept(tmp_path, digest, lambda _: None) is None
+    (folder / "twinboot/bin/init").write_text("x")
+    found = rootfs.kept(tmp_path, digest, lambda _: None)
+    assert found is not None
+    assert found.image.exists()
