@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def kept(cache: Path, digest: str, progress: Progress) -> Rootfs | None:
     path = kept_at(cache, digest)
     if not (path / INIT.lstrip("/")).is_file():
         return None
-    with host.locked(cache / "rootfs" / "lock", progress):
+    with host.locked(path.with_name("lock"), progress):
         return _need_image(Rootfs(path, digest), progress)
 
 
@@ -102,18 +102,12 @@ def build_rootfs(sources: Path, cache: Path, progress: Progress) -> Rootfs:
     programs = guest_programs(sources, cache, progress)
     tools = _tools()
     digest = _digest(programs, sources, tools)
-    done = kept_at(cache, digest)
-    with host.locked(cache / "rootfs" / "lock", progress):
-        if not done.exists():
-            progress("composing the guest's root folder")
-            fresh = Path(tempfile.mkdtemp(dir=done.parent, prefix=".new-"))
-            try:
-                _compose(fresh, tools, programs, sources)
-                fresh.chmod(0o755)
-                fresh.rename(done)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
-        return _need_image(Rootfs(done, digest), progress)
+    return _built(
+        Rootfs(kept_at(cache, digest), digest),
+        lambda fresh: _compose(fresh, tools, programs, sources),
+        "composing the guest's root folder",
+        progress,
+    )
 
 
 def with_guests(root: Rootfs, guests: Guests, cache: Path, progress: Progress) -> Rootfs:
@@ -123,18 +117,28 @@ def with_guests(root: Rootfs, guests: Guests, cache: Path, progress: Progress) -
         total.update(f"{place}\0{tree_digest(folder)}\n".encode())
     for place, program in guests.programs.items():
         total.update(f"{place}\0{host.sha256_file(program)}\n".encode())
-    done = kept_at(cache, total.hexdigest())
-    with host.locked(cache / "rootfs" / "lock", progress):
-        if not done.exists():
-            progress("composing the guest's root folder with the foreign programs")
-            fresh = Path(tempfile.mkdtemp(dir=done.parent, prefix=".new-"))
+    digest = total.hexdigest()
+    return _built(
+        Rootfs(kept_at(cache, digest), digest),
+        lambda fresh: _add_guests(root.path, fresh, guests),
+        "composing the guest's root folder with the foreign programs",
+        progress,
+    )
+
+
+def _built(wanted: Rootfs, fill: Callable[[Path], None], line: str, progress: Progress) -> Rootfs:
+    """The root, filled and put in its place where it is not kept, with its image."""
+    with host.locked(wanted.path.with_name("lock"), progress):
+        if not wanted.path.exists():
+            progress(line)
+            fresh = Path(tempfile.mkdtemp(dir=wanted.path.parent, prefix=".new-"))
             try:
-                _add_guests(root.path, fresh, guests)
+                fill(fresh)
                 fresh.chmod(0o755)
-                fresh.rename(done)
+                fresh.rename(wanted.path)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
-        return _need_image(Rootfs(done, total.hexdigest()), progress)
+        return _need_image(wanted, progress)
 
 
 def _need_image(root: Rootfs, progress: Progress) -> Rootfs:
