@@ -115,6 +115,7 @@ uint64_t page_flags(uint64_t pfn);	/* /proc/kpageflags */
 uint64_t page_count(uint64_t pfn);	/* /proc/kpagecount: the mapcount */
 size_t count_flagged(const uint64_t *pfns, size_t n, bool (*test)(uint64_t));
 
+static inline bool flag_locked(uint64_t flags)	{ return flags & 1; }
 static inline bool flag_dirty(uint64_t flags)	{ return flags >> 4 & 1; }
 static inline bool flag_lru(uint64_t flags)	{ return flags >> 5 & 1; }
 static inline bool flag_writeback(uint64_t flags) { return flags >> 8 & 1; }
