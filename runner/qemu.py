@@ -94,7 +94,7 @@ def _kernel_words(machine: Machine, append: str) -> tuple[str, ...]:
     """The kernel's command line in place of virtme-run's: QEMU takes the last -append.
 
     virtme-run names an init of its own behind all that --kopt gives, which mounts, probes and
-    rewrites much that no case needs (a quarter of a boot without KVM).
+    rewrites much that no case needs: more than half of a boot without KVM (docs/speed.md).
     """
     # Where an instruction is a nanosecond, calibrating the local timer fails after 400 million.
     # How many page tables a process has, and fork copies, depends on where its mappings are
