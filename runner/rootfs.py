@@ -67,15 +67,24 @@ class Guests:
 def guest_programs(sources: Path, cache: Path, progress: Progress) -> Path:
     """Compile guest-tests/ once for each content; returns the folder of static programs."""
     digest = tree_digest(sources)
+    log = cache / "logs" / f"guest-programs-{digest[:16]}.log"
+
+    def compile_into(fresh: Path) -> None:
+        make = ("make", "-s", "-C", sources, f"OUT={fresh}")
+        host.run(make, How(log=log, timeout=300))
+
     done = cache / "guest-programs" / digest[:16]
-    with host.locked(cache / "guest-programs" / "lock", progress):
+    return _filled(done, compile_into, "compiling the guest programs", progress)
+
+
+def _filled(done: Path, fill: Callable[[Path], None], line: str, progress: Progress) -> Path:
+    """The folder, filled and put in its place at once where it is not kept."""
+    with host.locked(done.with_name("lock"), progress):
         if not done.exists():
-            progress("compiling the guest programs")
+            progress(line)
             fresh = Path(tempfile.mkdtemp(dir=done.parent, prefix=".new-"))
-            log = cache / "logs" / f"guest-programs-{digest[:16]}.log"
             try:
-                make = ("make", "-s", "-C", sources, f"OUT={fresh}")
-                host.run(make, How(log=log, timeout=300))
+                fill(fresh)
                 fresh.chmod(0o755)
                 fresh.rename(done)
             finally:
@@ -83,18 +92,17 @@ def guest_programs(sources: Path, cache: Path, progress: Progress) -> Path:
     return done
 
 
-def kept_at(cache: Path, digest: str) -> Path:
+def _kept_at(cache: Path, digest: str) -> Path:
     """Where the root with this digest is kept, if it is."""
     return cache / "rootfs" / digest[:16]
 
 
 def kept(cache: Path, digest: str, progress: Progress) -> Rootfs | None:
     """The root with this digest, if it is kept and has the first process that guests start."""
-    path = kept_at(cache, digest)
+    path = _kept_at(cache, digest)
     if not (path / INIT.lstrip("/")).is_file():
         return None
-    with host.locked(path.with_name("lock"), progress):
-        return _need_image(Rootfs(path, digest), progress)
+    return _with_image(Rootfs(path, digest), progress)
 
 
 def build_rootfs(sources: Path, cache: Path, progress: Progress) -> Rootfs:
@@ -102,12 +110,13 @@ def build_rootfs(sources: Path, cache: Path, progress: Progress) -> Rootfs:
     programs = guest_programs(sources, cache, progress)
     tools = _tools()
     digest = _digest(programs, sources, tools)
-    return _built(
-        Rootfs(kept_at(cache, digest), digest),
+    path = _filled(
+        _kept_at(cache, digest),
         lambda fresh: _compose(fresh, tools, programs, sources),
         "composing the guest's root folder",
         progress,
     )
+    return _with_image(Rootfs(path, digest), progress)
 
 
 def with_guests(root: Rootfs, guests: Guests, cache: Path, progress: Progress) -> Rootfs:
@@ -118,39 +127,26 @@ def with_guests(root: Rootfs, guests: Guests, cache: Path, progress: Progress) -
     for place, program in guests.programs.items():
         total.update(f"{place}\0{host.sha256_file(program)}\n".encode())
     digest = total.hexdigest()
-    return _built(
-        Rootfs(kept_at(cache, digest), digest),
+    path = _filled(
+        _kept_at(cache, digest),
         lambda fresh: _add_guests(root.path, fresh, guests),
         "composing the guest's root folder with the foreign programs",
         progress,
     )
+    return _with_image(Rootfs(path, digest), progress)
 
 
-def _built(wanted: Rootfs, fill: Callable[[Path], None], line: str, progress: Progress) -> Rootfs:
-    """The root, filled and put in its place where it is not kept, with its image."""
-    with host.locked(wanted.path.with_name("lock"), progress):
-        if not wanted.path.exists():
-            progress(line)
-            fresh = Path(tempfile.mkdtemp(dir=wanted.path.parent, prefix=".new-"))
-            try:
-                fill(fresh)
-                fresh.chmod(0o755)
-                fresh.rename(wanted.path)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
-        return _need_image(wanted, progress)
-
-
-def _need_image(root: Rootfs, progress: Progress) -> Rootfs:
+def _with_image(root: Rootfs, progress: Progress) -> Rootfs:
     """The root with its image, made where it is missing."""
-    if not root.image.exists():
-        progress("writing the guest's disk")
-        fresh = root.path.with_name(f".new-{root.image.name}")
-        try:
-            _make_image(root.path, fresh)
-            fresh.rename(root.image)
-        finally:
-            fresh.unlink(missing_ok=True)
+    with host.locked(root.path.with_name("lock"), progress):
+        if not root.image.exists():
+            progress("writing the guest's disk")
+            fresh = root.path.with_name(f".new-{root.image.name}")
+            try:
+                _make_image(root.path, fresh)
+                fresh.rename(root.image)
+            finally:
+                fresh.unlink(missing_ok=True)
     return root
 
 

@@ -16,7 +16,6 @@
 #include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -76,9 +75,9 @@ static char *const environment[] = {
 	"TWINBOOT_GUEST=1", "HOME=/root", NULL,
 };
 
-static int put(const char *path, const char *text, int flags, mode_t mode)
+static int put(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC | flags, mode);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	ssize_t written;
 
 	if (fd < 0)
@@ -97,7 +96,7 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 	va_start(rest, format);
 	vsnprintf(text + used, sizeof(text) - used, format, rest);
 	va_end(rest);
-	put("/dev/kmsg", text, 0, 0);
+	put("/dev/kmsg", text);
 }
 
 static void say_when(const char *what)
@@ -258,7 +257,7 @@ static pid_t start_server(void)
 	if (pid == 0) {
 		setsid();
 		/* It must outlive the memory pressure that the cases make. */
-		put("/proc/self/oom_score_adj", "-1000", 0, 0);
+		put("/proc/self/oom_score_adj", "-1000");
 		execve("/usr/sbin/dropbear", server, environment);
 		say("no ssh server: %s", strerror(errno));
 		_exit(127);
@@ -285,11 +284,11 @@ int main(void)
 	copy(TRIAL "hostkey", STATE "hostkey");
 	seed_random();
 	/* Cases create their own groups below the root. */
-	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory", 0, 0);
+	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
 	wait_for_results();
 	say_when("ssh");
 	pid = start_server();
-	put(STATE "results", "twinboot: ready\n", 0, 0);
+	put(STATE "results", "twinboot: ready\n");
 	while (pid > 0) {
 		pid_t dead = wait(&status);
 
