@@ -67,7 +67,7 @@ class Parts:
 
     @property
     def swap(self) -> Swap:
-        return swap_named(self.row.swap).slowed(burden(self.former.plan).slowness)
+        return swap_named(self.row.swap)
 
     @property
     def name(self) -> str:
@@ -197,9 +197,10 @@ def _copied(root: Path, name: str) -> cpio.Entry:
 def case_script(parts: Parts) -> str:
     """What init runs: the swap, then the case, as a run does."""
     case, seed = parts.row.case, parts.former.saved.twins.seed
+    slowness = burden(parts.former.plan).slowness
     lines = (
         "# Started by init: the swap, then the case",
-        shlex.join(set_up_command(parts.swap, seed)),
+        shlex.join(set_up_command(parts.swap, seed, slowness)),
         shlex.join(("/twinboot/guest/run-case", case.id, "1", *case.program)),
     )
     return "\n".join(lines) + "\n"

@@ -79,7 +79,7 @@ def of_plan(plan: Plan, arm: ArmLabel, wanted: str | None, progress: Progress) -
     chosen = _one_case(wanted) if wanted else None
     kind = plan.swaps[0] if plan.swaps else _first_swap(chosen)
     cache, scale = host.cache_dir(), burden(plan).slowness
-    swap = swap_named(kind).slowed(scale)
+    swap = swap_named(kind)
     arms = build_arms(plan, cache, progress)
     kernel = arms.base if arm == "base" else arms.patched
     root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
@@ -92,7 +92,7 @@ def of_row(former: Former, row: Row, arm: ArmLabel, progress: Progress) -> Stage
     kernels, root = recall.programs(former, progress)
     scale = burden(former.plan).slowness
     machine = recall.machine(former, kernels[arm], root, host.cache_dir())
-    swap, seed = swap_named(row.swap).slowed(scale), former.saved.twins.seed
+    swap, seed = swap_named(row.swap), former.saved.twins.seed
     plan = recall.plan_as_built(former)
     return Stage(plan, arm, kernels[arm], root, machine, swap, seed, scale, row.case)
 
@@ -147,7 +147,8 @@ def _prepare(stage: Stage, guest: Guest) -> None:
     if not guest.boot():
         end = guest.console.read_text(errors="replace")[-1500:]
         raise InfraError(f"the {stage.arm} kernel did not boot; its console ends with:\n{end}")
-    said = guest.run(set_up_command(stage.swap, stage.seed), SWAP_DEADLINE_S * stage.scale)
+    command = set_up_command(stage.swap, stage.seed, stage.scale)
+    said = guest.run(command, SWAP_DEADLINE_S * stage.scale)
     verify(stage.swap, parse_facts(said.output), stage.kernel.release)
 
 

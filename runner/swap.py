@@ -7,11 +7,12 @@ How a device is made inside the guest is guest-tests/guest/swap-up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from runner.errors import InfraError, UserError
 
 SWAP_MIB = 256
+PATIENCE_MS = 10_000
 SLOT_SLACK_KB = 64  # the header page of mkswap, and rounding
 
 
@@ -33,10 +34,6 @@ class Swap:
     @property
     def needs_disk(self) -> bool:
         return self.kind == "disk"
-
-    def slowed(self, scale: float) -> Swap:
-        """The same swap for a kernel that is so many times slower: a page is held longer."""
-        return replace(self, delay_ms=round(self.delay_ms * scale))
 
 
 SWAPS = (
@@ -76,10 +73,15 @@ def swap_named(kind: str) -> Swap:
     raise UserError(f"there is no swap kind {kind!r}; choose from {kinds}")
 
 
-def set_up_command(swap: Swap, seed: int) -> tuple[str, ...]:
-    """The guest command that makes this swap and prints what it became."""
+def set_up_command(swap: Swap, seed: int, scale: float) -> tuple[str, ...]:
+    """The guest command that makes this swap and prints what it became.
+
+    On a kernel that is `scale` times slower delayed swap holds a page longer, and cases are more
+    patient.
+    """
     stable = "-" if swap.stable is None else str(int(swap.stable))
-    words = (swap.kind, swap.mib, stable, swap.delay_ms, seed)
+    times = (round(swap.delay_ms * scale), seed, round(PATIENCE_MS * scale))
+    words = (swap.kind, swap.mib, stable, *times)
     return ("/twinboot/guest/swap-up", *(str(word) for word in words))
 
 

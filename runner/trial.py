@@ -33,8 +33,8 @@ OOM_PANIC = "System is deadlocked on memory"
 class Trial:
     """Everything that decides one trial, and so also its reproducer.
 
-    `scale` multiplies every deadline, and the time for which delayed swap holds a page: what a
-    case does meanwhile takes longer too (a debug kernel is slower).
+    `scale` multiplies every deadline, the patience of cases, and the time for which delayed swap
+    holds a page: what a case does meanwhile takes longer too (a debug kernel is slower).
     """
 
     arm: ArmLabel
@@ -93,8 +93,8 @@ def _one_boot(trial: Trial, part: int, folder: Path, stop: threading.Event) -> T
         sitting = _Sitting(trial, part, guest)
         if not guest.boot():
             return sitting.transcript((), _end_of_boot(guest))
-        swap = trial.swap.slowed(trial.scale)
-        said = guest.run(set_up_command(swap, trial.seed), SWAP_DEADLINE_S * trial.scale)
+        swap, scale = trial.swap, trial.scale
+        said = guest.run(set_up_command(swap, trial.seed, scale), SWAP_DEADLINE_S * scale)
         try:
             verify(swap, parse_facts(said.output), trial.release)
         except InfraError as error:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases in a minute with one guest at a time and with two, and the most memory that one takes.
+"""Cases in a minute with one guest at a time and with more, and the most memory that one takes.
 
 The same plan, both kernels kept; one way after the other in turns. What both said is compared row
 by row: how many guests run side by side may change no verdict.
 
-    .venv/bin/python ci/bench/throughput.py [--rounds 2] [--case cow] [--swap zram ...]
+    .venv/bin/python ci/bench/throughput.py [--rounds 2] [--jobs 1 2] [--repeats 1] [--case cow]
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ import measuring
 from runner import evidence, host
 from runner.comparison import Comparison
 from runner.experiment import Plan, build_arms, run_experiment
-
-JOBS = (1, 2)
 
 
 def verdicts(comparison: Comparison) -> dict[tuple[str, str], object]:
@@ -47,25 +45,30 @@ def ran(folder: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--case", action="append")
     parser.add_argument("--swap", action="append")
     parser.add_argument("--save", type=Path)
     asked = parser.parse_args()
     cases, swaps = tuple(asked.case or ["cow"]), tuple(asked.swap or ["zram", "nullblk"])
     build_arms(Plan(Path()), host.cache_dir(), measuring.say)
-    costs: dict[int, list[tuple[measuring.Cost, int]]] = {jobs: [] for jobs in JOBS}
+    costs: dict[int, list[tuple[measuring.Cost, int]]] = {jobs: [] for jobs in asked.jobs}
     different: set[str] = set()
     for number in range(asked.rounds):
         said = {}
-        for jobs in JOBS:
+        for jobs in asked.jobs:
             folder = host.cache_dir() / "runs" / f"bench-{time.time_ns()}"
-            plan = Plan(folder, cases=cases, swaps=swaps, repeats=1, confirm=0, jobs=jobs)
+            plan = Plan(
+                folder, cases=cases, swaps=swaps, repeats=asked.repeats, confirm=0, jobs=jobs
+            )
             said[jobs], cost = measuring.measured(partial(run_experiment, plan, measuring.say))
             costs[jobs].append((cost, ran(folder)))
-        different |= set(unlike(said[1], said[2]))
+        first, *others = said.values()
+        different |= {row for other in others for row in unlike(first, other)}
         measuring.say(f"round {number + 1} of {asked.rounds}")
     show(costs, asked.save)
-    rows = len(said[1].rows)
+    rows = len(first.rows)
     print(f"rows with another verdict or finding: {len(different)} of {rows} {sorted(different)}")
 
 
@@ -80,9 +83,10 @@ def show(costs: dict[int, list[tuple[measuring.Cost, int]]], save: Path | None) 
         figures[str(jobs)] = {"cases per minute": rate, "cpu per case": each, "cpus": mine}
     heads = ("jobs", "cases in a minute", "CPU seconds for a case", "CPUs we had", "CPUs of others")
     print(measuring.table(heads, rows))
-    gain = figures["2"]["cases per minute"] / figures["1"]["cases per minute"]
+    few, *_, many = figures
+    gain = figures[many]["cases per minute"] / figures[few]["cases per minute"]
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"two against one: {gain:.2f} times, on {os.cpu_count()} CPUs")
+    print(f"{many} against {few}: {gain:.2f} times, on {os.cpu_count()} CPUs")
     print(f"the most memory that a guest's QEMU took: {most:.0f} MiB")
     rates = {jobs: each["cases per minute"] for jobs, each in figures.items()}
     kept = {"cases per minute": rates, "gain": gain, "MiB of a guest": most}

@@ -14,7 +14,6 @@
 
 #define SALT 0x74
 #define MARK 0x7452000000000000ULL
-#define READ_MS 10000
 #define READ_TRIES 48
 #define READ_PAGES 16		/* what process_vm_readv() pins at a time */
 
@@ -81,7 +80,7 @@ static bool wait_reads(struct reading *r, size_t more)
 	size_t until = r->reads + more;
 
 	for (int ms = 0; r->reads < until; ms++) {
-		if (ms == READ_MS)
+		if (ms == patience_ms())
 			return false;
 		usleep(1000);
 	}

@@ -301,6 +301,13 @@ long swap_delay_ms(void)
 	return ms ? strtol(ms, NULL, 10) : 0;
 }
 
+int patience_ms(void)
+{
+	const char *ms = getenv("TWINBOOT_PATIENCE_MS");
+
+	return (ms ? (int)strtol(ms, NULL, 10) : 10000) + (int)swap_delay_ms();
+}
+
 uint64_t seed(void)
 {
 	const char *text = getenv("TWINBOOT_SEED");
@@ -450,7 +457,7 @@ bool gate_wait(const struct gate *g)
 	struct pollfd p = { .fd = g->fd[0], .events = POLLIN };
 	char byte;
 
-	return poll(&p, 1, 10000) == 1 && read(g->fd[0], &byte, 1) == 1;
+	return poll(&p, 1, patience_ms()) == 1 && read(g->fd[0], &byte, 1) == 1;
 }
 
 void gate_close(const struct gate *g)

@@ -36,6 +36,11 @@ const char *swap_kind(void);
 const char *swap_dev(void);
 bool swap_is(const char *kind);
 long swap_delay_ms(void);
+/*
+ * How long something that ends soon may take, in ms: 10 s, more on a kernel
+ * whose deadlines are stretched, and the time for which swap holds a page.
+ */
+int patience_ms(void);
 uint64_t seed(void);
 
 /* ---- KTAP --------------------------------------------------------------- */
@@ -155,20 +160,14 @@ size_t pageout(void *addr, size_t pages);
 size_t pageout_all(void *addr, size_t pages);
 /*
  * Reclaim all that the memory group (in_memcg() below) holds, also pages with
- * several mappings, which MADV_PAGEOUT passes over. It may take several rounds.
+ * several mappings, which MADV_PAGEOUT passes over, and as if nothing had been
+ * accessed. It may take several rounds.
  */
 void memcg_reclaim(void);
-/*
- * Clear the accessed marks of all pages that a process maps. For memcg_reclaim():
- * it puts what was accessed on the active list, and up to 32 pages there are not
- * in the group's statistics yet (MEMCG_CHARGE_BATCH), by which it decides whether
- * there is any to deactivate; then it leaves them alone.
- */
-void forget_accesses(pid_t pid);
 /* Reclaim until none of @pfns is in the swap cache: mapped nowhere, and clean. */
 void leave_swap_cache(const uint64_t *pfns, size_t n);
-/* Wait until none of @pfns is under writeback; false after @ms. */
-bool wait_written(const uint64_t *pfns, size_t n, int ms);
+/* Wait until none of @pfns is under writeback; broken() after patience_ms(). */
+void wait_written(const uint64_t *pfns, size_t n);
 
 /*
  * Empty the per-CPU LRU vectors, which hold a reference per page. Neither
@@ -210,7 +209,7 @@ struct gate {
 
 struct gate gate_make(void);
 void gate_open(const struct gate *g);
-/* False when nobody opened it within 10 s; each opening lets one through. */
+/* False when nobody opened it within patience_ms(); each opening lets one through. */
 bool gate_wait(const struct gate *g);
 void gate_close(const struct gate *g);
 /* Zeroed memory that children write results into. */

@@ -403,8 +403,45 @@ size_t pageout_all(void *addr, size_t pages)
 	return out;
 }
 
+/* Clear the accessed marks of all pages that a process maps. */
+static void forget_accesses(int pid)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/clear_refs", pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		if (errno != ENOENT && errno != ESRCH)	/* it may have ended */
+			broken("%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/*
+ * Reclaim puts what was accessed on the active list, and up to 32 pages there
+ * are not in the group's statistics yet (MEMCG_CHARGE_BATCH), by which it
+ * decides whether there is any to deactivate; then it leaves them alone.
+ */
+static void forget_group_accesses(void)
+{
+	char path[64];
+	FILE *procs;
+	int pid;
+
+	in_memcg(NULL, NULL);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", memcg_path());
+	procs = fopen(path, "re");
+	if (!procs)
+		broken("%s: %s", path, strerror(errno));
+	while (fscanf(procs, "%d", &pid) == 1)
+		forget_accesses(pid);
+	fclose(procs);
+}
+
 void memcg_reclaim(void)
 {
+	forget_group_accesses();
 	drain_all();
 	/*
 	 * Reclaim happens in the write. Lifted again at once: above memory.high
@@ -412,18 +449,6 @@ void memcg_reclaim(void)
 	 */
 	in_memcg("memory.high", "0");
 	in_memcg("memory.high", "max");
-}
-
-void forget_accesses(pid_t pid)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/clear_refs", (int)pid);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "1", 1) != 1)
-		broken("%s: %s", path, strerror(errno));
-	close(fd);
 }
 
 void leave_swap_cache(const uint64_t *pfns, size_t n)
@@ -438,16 +463,15 @@ void leave_swap_cache(const uint64_t *pfns, size_t n)
 	drain_all();
 }
 
-bool wait_written(const uint64_t *pfns, size_t n, int ms)
+void wait_written(const uint64_t *pfns, size_t n)
 {
 	const struct timespec tick = { .tv_nsec = 2000000 };
 
-	for (; ms > 0; ms -= 2) {
-		if (!count_flagged(pfns, n, flag_writeback))
-			return true;
+	for (int ms = 0; count_flagged(pfns, n, flag_writeback); ms += 2) {
+		if (ms >= patience_ms())
+			broken("pages are under writeback after %d ms", patience_ms());
 		nanosleep(&tick, NULL);
 	}
-	return false;
 }
 
 void drain_local(void)

@@ -105,7 +105,7 @@ def test_every_kind_of_swap_is_what_was_asked_for(
     swap: Swap, base_kernel: Kernel, root: Rootfs, tmp_path: Path
 ) -> None:
     with running(base_kernel, root, tmp_path / "boot", swap) as guest:
-        said = guest.run(set_up_command(swap, 1), 60.0)
+        said = guest.run(set_up_command(swap, 1, 1.0), 60.0)
         verify(swap, parse_facts(said.output), base_kernel.release)
 
 
@@ -113,7 +113,7 @@ def test_swapon_that_fails_is_ours_and_says_why(
     base_kernel: Kernel, root: Rootfs, tmp_path: Path
 ) -> None:
     with running(base_kernel, root, tmp_path / "boot") as guest:
-        said = guest.run(set_up_command(swap_named("disk"), 1), 60.0)
+        said = guest.run(set_up_command(swap_named("disk"), 1, 1.0), 60.0)
     facts = parse_facts(said.output)
     assert facts["error"] == "no virtio disk with the serial number twinboot-swap"
 

@@ -54,13 +54,15 @@ def test_synchronous_swap_is_not_checked_where_it_cannot_show() -> None:
     verify(ZRAM, parse_facts(GOOD.replace("synchronous=yes", "synchronous=no")), "7.0.1-rc2")
 
 
-def test_a_slow_kernel_gets_a_longer_delay_and_nothing_else() -> None:
-    held = swap_named("delayed").slowed(2.5)
-    assert held.delay_ms == 1000
-    assert held.slowed(0.4) == swap_named("delayed")
-    assert ZRAM.slowed(10.0) == ZRAM
-
-
 def test_the_set_up_command_carries_every_fact_as_a_word_of_its_own() -> None:
-    command = set_up_command(swap_named("delayed-stable"), 7)
-    assert command == ("/twinboot/guest/swap-up", "delayed-stable", "256", "1", "400", "7")
+    command = set_up_command(swap_named("delayed-stable"), 7, 1.0)
+    assert command == ("/twinboot/guest/swap-up", "delayed-stable", "256", "1", "400", "7", "10000")
+
+
+def test_on_a_slow_kernel_swap_delays_longer_and_cases_wait_longer_and_nothing_else_changes() -> (
+    None
+):
+    quick, slow = (set_up_command(swap_named("delayed"), 7, scale) for scale in (1.0, 2.5))
+    assert quick[-3:] == ("400", "7", "10000")
+    assert slow == (*quick[:-3], "1000", "7", "25000")
+    assert set_up_command(ZRAM, 7, 10.0)[-3:] == ("0", "7", "100000")
