@@ -18,7 +18,15 @@ KINDS = {
     "sources": ("sources", "apt"),
     "runs": ("runs", "proofs", "bisections"),
 }
-SMALL = ("guest-programs", "kselftests", "rootfs", "logs", "rejects", "kvm-probe.json")
+SMALL = (
+    "guest-programs",
+    "kselftests",
+    "rootfs",
+    "logs",
+    "rejects",
+    "kvm-probe.json",
+    "durations.json",
+)
 
 
 def clean(cache: Path, kinds: Sequence[str], everything: bool) -> Iterator[str]:

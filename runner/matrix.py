@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import host
+from runner import durations, host
 from runner.build import Kernel
 from runner.case import Case
 from runner.guest import Cancelled
@@ -63,22 +63,13 @@ class Desk:
 
 
 def trials(matrix: Matrix) -> Iterator[Trial]:
-    """Every trial, the arms interleaved and taking turns to go first.
-
-    The swaps with the longest guests come first, so that no long one is alone at the end.
-    """
-    swaps = sorted(matrix.swaps, key=lambda swap: _deadlines(matrix, swap), reverse=True)
+    """Every trial, the arms interleaved and taking turns to go first."""
     for repeat in range(matrix.first, matrix.first + matrix.repeats):
-        for swap in swaps:
+        for swap in matrix.swaps:
             fitting = tuple(case for case in matrix.cases if swap.kind in case.swaps)
             for arm in ARMS if repeat % 2 else ARMS[::-1]:
                 if fitting:
                     yield _trial(matrix, arm, repeat, swap, fitting)
-
-
-def _deadlines(matrix: Matrix, swap: Swap) -> float:
-    """In all, of the cases of one guest: how long it takes, beside others."""
-    return sum(case.deadline for case in matrix.cases if swap.kind in case.swaps)
 
 
 def _trial(
@@ -105,39 +96,59 @@ def planned(matrix: Matrix) -> dict[str, tuple[str, ...]]:
 
 
 def fitting_jobs(machine: Machine) -> int:
-    """As many guests as there are host CPUs and free memory for, at least one."""
+    """As many guests as keep the host's CPUs busy and there is free memory for, at least one."""
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     each = machine.memory_mib + QEMU_OVERHEAD_MIB
-    return max(1, min(os.cpu_count() or 1, (memory - HOST_RESERVE_MIB) // each))
+    return max(1, min(_busy_guests(machine), (memory - HOST_RESERVE_MIB) // each))
+
+
+def _busy_guests(machine: Machine) -> int:
+    """Three for two CPUs: a guest waits in a third of its time, for its swap, for ksmd, for the
+    host (docs/speed.md). One whose instructions are counted never waits.
+    """
+    host_cpus = os.cpu_count() or 1
+    return host_cpus if machine.icount else host_cpus + host_cpus // 2
 
 
 def run_all(todo: tuple[Trial, ...], desk: Desk, progress: Progress) -> None:
     """Run trials; each one's transcripts are kept as soon as it ends.
 
-    All runs on a host share its slots for guests, so that two at once do not make each other's
-    cases miss their deadlines. The first error, Ctrl-C included, stops the rest and takes every
-    guest down.
+    Of each repeat the trials that took longest before come first, so that no long one is alone at
+    the end; the arms stay beside each other. All runs on a host share its slots for guests, so
+    that two at once do not make each other's cases miss their deadlines. The first error, Ctrl-C
+    included, stops the rest and takes every guest down.
     """
-    stop = threading.Event()
-    slots = max(desk.jobs, os.cpu_count() or 1)
+    stop, cache = threading.Event(), host.cache_dir()
+    slots = max([desk.jobs, *(_busy_guests(trial.machine) for trial in todo)])
     done = _Count(len(todo), progress)
 
     def one(trial: Trial) -> None:
-        with host.slot(host.cache_dir() / "locks/guests", slots, stop.is_set) as granted:
+        with host.slot(cache / "locks/guests", slots, stop.is_set) as granted:
             if not granted:
                 raise Cancelled
             began = time.monotonic()
-            desk.keep(trial, run_trial(trial, desk.folder / trial.name, stop))
+            transcripts = run_trial(trial, desk.folder / trial.name, stop)
+            desk.keep(trial, transcripts)
+            durations.remember(cache, transcripts, trial.scale)
             done.tell(trial, time.monotonic() - began)
 
     with ThreadPoolExecutor(max_workers=desk.jobs) as pool:
-        futures = [pool.submit(one, trial) for trial in todo]
+        futures = [pool.submit(one, trial) for trial in _longest_first(todo, cache)]
         try:
             _wait_all(futures)
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _longest_first(todo: tuple[Trial, ...], cache: Path) -> list[Trial]:
+    known = durations.recall(cache)
+
+    def place(trial: Trial) -> tuple[int, float]:
+        return trial.repeat, -durations.expected(trial.cases, trial.swap.kind, known)
+
+    return sorted(todo, key=place)
 
 
 def _wait_all(futures: list[Future[None]]) -> None:

@@ -58,7 +58,7 @@ def ours(image: Path, folder: Path, swap: bool = False) -> None:
         if not guest.boot():
             raise SystemExit(f"the guest did not boot; see {guest.console}")
         if swap:
-            guest.run(set_up_command(swap_named("zram"), 1), measuring.PATIENCE_S)
+            guest.run(set_up_command(swap_named("zram"), 1, 1.0), measuring.PATIENCE_S)
         word = ("/twinboot/guest/run-case", "bench/true", "1", "true") if swap else ("true",)
         if guest.run(word, measuring.PATIENCE_S).exit != 0:
             raise SystemExit("the guest ran no command")

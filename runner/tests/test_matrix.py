@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from runner import durations
 from runner import matrix as module
 from runner.build import Kernel
 from runner.case import Better, Case
@@ -19,7 +21,7 @@ from runner.guest import Cancelled
 from runner.matrix import Desk, Matrix, fitting_jobs, run_all, trials
 from runner.qemu import Machine
 from runner.swap import swap_named
-from runner.transcript import Transcript
+from runner.transcript import BootRecord, CaseLog, Transcript
 from runner.trial import Trial
 
 
@@ -73,10 +75,72 @@ def test_the_arms_are_interleaved_and_take_turns_to_go_first() -> None:
     ]
 
 
-def test_the_guests_that_take_longest_come_first_in_both_arms() -> None:
+def booted(
+    whole: Matrix, folder: Path, monkeypatch: pytest.MonkeyPatch, took: Mapping[str, float]
+) -> list[str]:
+    """The names of the trials in the order in which one guest at a time runs them."""
+    order: list[str] = []
+
+    def fake(trial: Trial, _folder: Path, _stop: threading.Event) -> tuple[Transcript, ...]:
+        order.append(trial.name)
+        swap = trial.swap.kind
+        boot = BootRecord(trial.arm, swap, trial.repeat, 0, 1, ())
+        logs = tuple(
+            CaseLog(each.id, swap, 1, "", 0, "exit", took.get(swap, 0.1)) for each in trial.cases
+        )
+        return (Transcript(boot, logs, "", "poweroff", True),)
+
+    monkeypatch.setattr(module, "run_trial", fake)
+    run_all(tuple(trials(whole)), Desk(folder, 1, lambda *_: None), lambda _: None)
+    return order
+
+
+def test_the_guests_that_took_longest_before_come_first_in_both_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = booted(matrix(1), tmp_path, monkeypatch, {"disk": 9.0})
+    assert first == ["base-zram-1", "patched-zram-1", "base-disk-1", "patched-disk-1"]
+    second = booted(matrix(2), tmp_path, monkeypatch, {"disk": 9.0})
+    assert second == [
+        *("base-disk-1", "patched-disk-1", "base-zram-1", "patched-zram-1"),
+        *("patched-disk-2", "base-disk-2", "patched-zram-2", "base-zram-2"),
+    ]
+
+
+def test_where_no_guest_ran_before_the_deadlines_say_which_takes_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crowded = replace(matrix(1), cases=(*matrix().cases, *(case(f"d/{n}", "disk") for n in "xyz")))
-    order = [trial.name for trial in trials(crowded)]
+    order = booted(crowded, tmp_path, monkeypatch, {})
     assert order == ["base-disk-1", "patched-disk-1", "base-zram-1", "patched-zram-1"]
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[]", '{"zram": 7}', '{"zram": {"a/a": "long"}}'])
+def test_what_is_remembered_of_guests_may_be_lost_or_wrong(
+    kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "durations.json").write_text(kept)
+    assert len(booted(matrix(1), tmp_path, monkeypatch, {"disk": 9.0})) == 4
+    assert durations.recall(cache)["disk"] == {"a/a": 9.0}
+
+
+def test_what_a_slow_kernel_took_is_remembered_as_of_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted(replace(matrix(1), scale=10.0), tmp_path, monkeypatch, {"disk": 90.0})
+    assert durations.recall(tmp_path / "cache")["disk"] == {"a/a": 9.0}
+
+
+def test_three_guests_keep_two_cpus_busy_and_two_whose_instructions_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert fitting_jobs(Machine(memory_mib=1)) == 3
+    assert fitting_jobs(Machine(memory_mib=1, icount=True)) == 2
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert fitting_jobs(Machine(memory_mib=1)) == 1
 
 
 def test_each_guest_runs_the_cases_that_fit_its_swap() -> None:
