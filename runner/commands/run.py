@@ -18,7 +18,7 @@ from runner import each as series
 from runner import evidence, host
 from runner.bisect import exitcode
 from runner.boots import compare_saved
-from runner.commands.deliver import Outputs, deliver, problems, publish, publish_steps
+from runner.commands.deliver import STDOUT, Outputs, deliver, problems, publish, publish_steps
 from runner.commands.options import (
     PIPE_WIDTH,
     AccelOption,
@@ -50,6 +50,7 @@ from runner.commands.options import (
     taken,
 )
 from runner.commands.watch import changes, watched
+from runner.comparison import Comparison
 from runner.errors import EXIT_CLEAN, BuildFailed, PatchError, TwinbootError, UserError
 from runner.experiment import (
     COST_REPEATS,
@@ -61,7 +62,7 @@ from runner.experiment import (
 from runner.known import Problem
 from runner.progress import Teller
 from runner.qemu import Machine
-from runner.steps import Step, worst
+from runner.steps import SEVERITY, Step, worst
 from runner.timings import HEADS, guests, steps
 
 
@@ -96,6 +97,14 @@ def run(
             "--quick",
             help="First those cases that noticed known bugs where the patch is, each on one swap, "
             "once; base's evidence from the newest earlier run that fits.",
+        ),
+    ] = False,
+    rest: Annotated[
+        bool,
+        typer.Option(
+            "--rest",
+            help="After the verdict of --quick the whole run, in a folder of its own (-rest); its "
+            "verdict goes to --json and the like, the worse of both is the exit code.",
         ),
     ] = False,
     full: Annotated[
@@ -166,10 +175,13 @@ def run(
         raise UserError(
             "--watch runs again and again; leave --each, --shard, --out and --bisect-exit out"
         )
+    if rest:
+        _refuse_with_rest(wanted, quick=quick, other=watch or each or bisect_exit)
+    runs = repeats
     if cost and _left_out(ctx, "repeats"):
-        repeats = COST_REPEATS
+        runs = COST_REPEATS
     if quick and _left_out(ctx, "repeats"):
-        repeats = 1
+        runs = 1
     folder = (out or _new_folder(patch)).absolute()
     source, patch = taken(source, patch, folder)
     plan = Plan(
@@ -180,7 +192,7 @@ def run(
         compiler=cc,
         cases=tuple(case or ()),
         swaps=tuple(swap or ()),
-        repeats=repeats,
+        repeats=runs,
         jobs=jobs,
         accelerator=accel,
         machine=Machine(cpus=cpus, memory_mib=memory, vmcore=vmcore),
@@ -203,11 +215,21 @@ def run(
         _tell_git_bisect(plan, wanted, quiet)
     if each:
         raise typer.Exit(worst(_walk(plan, wanted.known, quiet)).exit_code)
+    first = _run_once(plan, timings, quiet)
+    if not rest:
+        publish(first, plan.folder, wanted)
+    told = deliver(first, plan.folder, Outputs(known=wanted.known))
+    whole = replace(plan, folder=_beside(plan.folder, "-rest"), quick=False, repeats=repeats)
+    last = deliver(_run_once(whole, timings, quiet), whole.folder, wanted)
+    raise typer.Exit(max(told.overall, last.overall, key=SEVERITY.index).exit_code)
+
+
+def _run_once(plan: Plan, timings: bool, quiet: bool) -> Comparison:
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell)
     if timings:
         _print_timings(tell, plan.folder)
-    publish(comparison, plan.folder, wanted)
+    return comparison
 
 
 def _print_timings(tell: Teller, folder: Path) -> None:
@@ -291,6 +313,15 @@ def _refuse_with_each(wanted: Outputs, shard: str = "") -> None:
         )
 
 
+def _refuse_with_rest(wanted: Outputs, *, quick: bool, other: bool) -> None:
+    if not quick:
+        raise UserError("--rest is what comes after --quick; without it every run is whole")
+    if other:
+        raise UserError("--rest runs once; leave --watch, --each and --bisect-exit out")
+    if STDOUT in (getattr(wanted, each.name) for each in fields(Outputs)):
+        raise UserError("--rest prints two verdicts; give the other format a file, not -")
+
+
 @guarded
 def compare(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
@@ -315,9 +346,14 @@ def compare(
 def _new_folder(patch: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     name = "stdin" if patch == "-" else re.sub(r"[^\w.+-]+", "_", Path(patch).name) or "run"
-    base = host.cache_dir() / "runs" / f"{stamp}-{name}"
-    folder, number = base, 1
-    while folder.exists():
+    return _beside(host.cache_dir() / "runs" / f"{stamp}-{name}", "")
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    """A name with this ending that nobody has yet."""
+    wanted = base = folder.with_name(folder.name + ending)
+    number = 1
+    while wanted.exists():
         number += 1
-        folder = base.with_name(f"{base.name}-{number}")
-    return folder
+        wanted = base.with_name(f"{base.name}-{number}")
+    return wanted
