@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runner import build, catalogue, experiment, patchset, variant
 from runner.errors import UserError
 from runner.experiment import PATCHES, Plan, build_arms
+from runner.patchset import load
 from runner.tests import tinytree
 from runner.tests.tinytree import patch_of
 
@@ -43,6 +44,22 @@ def test_the_version_chooses_among_the_ranges_of_a_variant(tmp_path: Path) -> No
         ("6.19-rc3", "6.12-7.1"),
     ):
         assert chosen(tmp_path, "sketch", version) == f"sketch/{folder}"
+
+
+@pytest.mark.parametrize("name", [each.name for each in variant.variants(PATCHES)])
+def test_each_proposal_has_one_set_for_each_kernel_that_has_reuse_swap_page(name: str) -> None:
+    """v5.17 took its second parameter away: what names it needs another set there."""
+    path = variant.find(name, PATCHES)
+    sets = {}
+    for version in ("5.10.223", "5.15.135", "5.16.10", "5.17.0"):
+        chosen_path = variant.choose(path, version).path
+        assert chosen_path is not None
+        sets[version] = load(chosen_path)
+    by_name = {patch.name for each in sets.values() for patch in each.patches}
+    assert {patch.name for patch in sets["5.10.223"].patches} == by_name
+    for version, there in sets.items():
+        whole = "".join(patch.text for patch in there.patches)
+        assert (", NULL)" in whole) <= (version != "5.17.0"), f"{name} for {version}"
 
 
 def test_no_or_two_fitting_ranges_are_one_sentence_with_the_version(tmp_path: Path) -> None:
