@@ -94,7 +94,10 @@ StepOption = Annotated[
     ),
 ]
 JobsOption = Annotated[
-    int, typer.Option("--jobs", min=0, help="Guests side by side; 0: as many as fit.")
+    int,
+    typer.Option(
+        "--jobs", min=0, help="Guests side by side; 0: as many as fit, three for two CPUs."
+    ),
 ]
 CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=255, help="CPUs of a guest.")]
 MemoryOption = Annotated[int, typer.Option("--memory", min=128, help="Memory of a guest in MiB.")]
