@@ -108,6 +108,14 @@ class ArmRuns:
             check for run in self.runs for check in run.invariants if check.name == invariant
         )
 
+    def by_invariant(self) -> dict[str, tuple[Checked, ...]]:
+        """All checks at once: a foreign program may have very many."""
+        found: dict[str, list[Checked]] = {}
+        for run in self.runs:
+            for check in run.invariants:
+                found.setdefault(check.name, []).append(check)
+        return {name: tuple(checks) for name, checks in found.items()}
+
     def splats(self) -> dict[str, Splat]:
         return {splat.signature: splat for run in self.runs for splat in run.splats}
 
@@ -129,11 +137,11 @@ class Row:
     @property
     def failing_on_both(self) -> tuple[str, ...]:
         """Invariants that failed in every run of both arms: no change, but no pass either."""
+        base, patched = self.base.by_invariant(), self.patched.by_invariant()
         return tuple(
-            invariant.name
-            for invariant in self.case.invariants
-            if _always_fails(self.base.checks(invariant.name))
-            and _always_fails(self.patched.checks(invariant.name))
+            name
+            for name in (invariant.name for invariant in self.case.invariants)
+            if _always_fails(base.get(name, ())) and _always_fails(patched.get(name, ()))
         )
 
 
@@ -284,9 +292,10 @@ def _judged_findings(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[Fi
     change = _change(*process)
     if change is not Change.SAME:
         yield Finding(change, "run")
+    base_checks, patched_checks = base.by_invariant(), patched.by_invariant()
     for invariant in case.invariants:
-        before = [check.verdict for check in base.checks(invariant.name)]
-        after = [check.verdict for check in patched.checks(invariant.name)]
+        before = [check.verdict for check in base_checks.get(invariant.name, ())]
+        after = [check.verdict for check in patched_checks.get(invariant.name, ())]
         change = _invariant_change(before, after, patched)
         if change is not Change.SAME:
             yield Finding(change, "invariant", invariant.name)

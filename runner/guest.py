@@ -19,7 +19,7 @@ from types import TracebackType
 
 import paramiko
 
-from runner import host
+from runner import flood, host
 from runner.errors import InfraError
 from runner.keys import BootKeys, make_keys
 from runner.monitor import Corpse, Monitor
@@ -99,7 +99,7 @@ class Guest:
     @property
     def said(self) -> str:
         """The console, without what a kernel said only because we made it."""
-        return self.console.read_bytes()[: self._poked_at].decode(errors="replace")
+        return flood.kept(self.console.read_bytes()[: self._poked_at], flood.CONSOLE_KEPT)
 
     @property
     def autopsy(self) -> str:
@@ -107,7 +107,7 @@ class Guest:
         told = self._monitor.autopsy if self._monitor else ""
         if self._poked_at is None:
             return told
-        answer = self.console.read_bytes()[self._poked_at :].decode(errors="replace")
+        answer = flood.kept(self.console.read_bytes()[self._poked_at :], flood.CONSOLE_KEPT)
         answer = answer.replace("\r", "").strip()
         return f"{told}the kernel's answer to an NMI:\n{answer or 'none'}\n"
 
@@ -146,14 +146,18 @@ class Guest:
         return ready
 
     def run(self, argv: Sequence[str], deadline: float) -> Ran:
-        """Run a command; `deadline` in seconds. Its output, both streams, comes back as text."""
+        """Run a command; `deadline` in seconds. Its output, both streams, comes back as text.
+
+        A guest that says too much meanwhile is not listened to any longer: "timeout".
+        """
         began = time.monotonic()
+        most = self._bytes_said() + flood.MOST_SAID
         try:
             channel = self._open(argv)
         except (paramiko.SSHException, OSError, EOFError):
             return Ran(None, self._why_silent(began + deadline), "", time.monotonic() - began)
         with contextlib.closing(channel):
-            output = _drain(channel, self._ticks(began + deadline))
+            output = _drain(channel, self._ticks(began + deadline, most))
             seconds = time.monotonic() - began
             # -1: the connection went before a status came
             if channel.exit_status_ready() and (status := channel.recv_exit_status()) >= 0:
@@ -269,9 +273,14 @@ class Guest:
     def _connected(self) -> bool:
         return self._transport is not None and self._transport.is_active()
 
-    def _ticks(self, deadline: float) -> Iterator[None]:
-        """One turn each 20 ms until the deadline, the guest's end or the run's."""
-        while time.monotonic() < deadline:
+    def _bytes_said(self) -> int:
+        return self.console.stat().st_size + self.results.stat().st_size
+
+    def _ticks(self, deadline: float, most: int | None = None) -> Iterator[None]:
+        """One turn each 20 ms until the deadline, the guest's end or the run's, or until the guest
+        has said so many bytes in all.
+        """
+        while time.monotonic() < deadline and (most is None or self._bytes_said() < most):
             if self._stop.is_set():
                 raise Cancelled
             yield

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from runner import flood
 from runner.ktap import KtapResult, Point
 
 _BITS = {"TFAIL": 1, "TBROK": 2, "TWARN": 4, "TCONF": 32}
@@ -23,11 +24,12 @@ _RESULT = re.compile(
 def parse_ltp(text: str) -> KtapResult:
     """The results in their order: TPASS, TFAIL, and TCONF, which is a skip. Never raises.
 
-    TBROK is a problem: the test could not do what it is for. TWARN is no result.
+    TBROK is a problem: the test could not do what it is for. TWARN is no result. Results are
+    named by their number, so that none is read behind what was left out.
     """
     points: list[Point] = []
     problems: list[str] = []
-    for kind, said in _results(text):
+    for kind, said in _results(flood.beginning(text)):
         if kind == "TBROK":
             problems.append(f"the test broke: {said}")
         elif kind != "TWARN":

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from runner.case import Case
+from runner.flood import left_out
 from runner.ktap import NO_VERSION, KtapResult, Measure, Point, Proof, parse_ktap
 from runner.ltp import parse_ltp, unexplained
 from runner.splat import Splat
@@ -122,6 +123,8 @@ def judge(case: Case, log: CaseLog, scene: Scene) -> Outcome:
     charges = _Charges()
     charges.invariants += _by_result(case, checked)
     charges.process += _by_end(log, scene)
+    if less := left_out(log.text):
+        charges.process.append(Charge(Verdict.INCONCLUSIVE, less))
     if log.ended == "exit":
         charges.process += _by_exit(case, log, result)
         charges.process += _foreign_output(result) if case.foreign else _by_output(case, result)

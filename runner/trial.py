@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runner import flood
 from runner.case import Case
 from runner.errors import InfraError
 from runner.guest import Boot, Guest, Ran
@@ -114,8 +115,8 @@ def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
     for number, case in enumerate(trial.cases, 1):
         said, noise = guest.results.stat().st_size, guest.console.stat().st_size
         ran = _run_case(case, number, guest, trial.scale)
-        text = _since(guest.results, said)
-        ended = _ended(ran, _since(guest.console, noise))
+        text = _since(guest.results, said, flood.CASE_KEPT)
+        ended = _ended(ran, _since(guest.console, noise, flood.CONSOLE_KEPT))
         framed = ran.ended != "exit" or _closed(text, case, number)
         seen = _unframed(text), ran.exit, ended, ran.seconds, framed
         logs.append(CaseLog(case.id, trial.swap.kind, number, *seen))
@@ -181,8 +182,8 @@ def _end(guest: Guest, otherwise: End) -> End:
     return "panic" if guest.returncode == 0 else otherwise
 
 
-def _since(path: Path, offset: int) -> str:
-    return path.read_bytes()[offset:].decode(errors="replace")
+def _since(path: Path, offset: int, most: int) -> str:
+    return flood.kept(path.read_bytes()[offset:], most)
 
 
 def _closed(text: str, case: Case, number: int) -> bool:

@@ -145,9 +145,9 @@ def doubt(comparison: Comparison) -> str:
 
 def row_doubt(row: Row) -> tuple[str, ...]:
     """For each invariant that held in every run with the patch, what could have been missed."""
-    said = []
+    said, all_checks = [], row.patched.by_invariant()
     for invariant in row.case.invariants:
-        checks = row.patched.checks(invariant.name)
+        checks = all_checks.get(invariant.name, ())
         if checks and all(check.verdict is Verdict.PASS for check in checks):
             tried, _, unit = _tally(checks)
             rate = _percent(detectable_rate(tried))
