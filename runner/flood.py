@@ -7,7 +7,10 @@ left out. Whoever reads such a text may not take it for whole.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from pathlib import Path
 
 # While one command runs, on the console and the results channel; then the command is ended
 MOST_SAID = 64 << 20
@@ -29,6 +32,13 @@ def kept(said: bytes, most: int) -> str:
     first, last = said[: said.rfind(b"\n", 0, most // 2) + 1], said[-(most // 2) :]
     line = f"twinboot: {len(said) - len(first) - len(last)} bytes are left out here\n..."
     return first.decode(errors="replace") + line + last.decode(errors="replace")
+
+
+def cut_short(path: Path) -> None:
+    """Give the disk back what nobody reads: until a flood is ended it may be long."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > MOST_SAID:
+            os.truncate(path, MOST_SAID)
 
 
 def left_out(text: str) -> str | None:

@@ -192,6 +192,8 @@ class Guest:
             self._process.end()
         if self._monitor is not None:
             self._monitor.close()
+        for log in (self.console, self.results):
+            flood.cut_short(log)
         private = (self._files.keys, self._socket.parent)
         for path in (self._files.swap_disk, *(path for each in private for path in each.glob("*"))):
             if path is not None:

@@ -207,7 +207,8 @@ def _by_end(log: CaseLog, scene: Scene) -> Iterator[Charge]:
     if log.ended == "timeout" and scene.end == "hang":
         yield Charge(Verdict.HANG, with_splat("the kernel no longer answered", scene.splats))
     elif log.ended == "timeout":
-        text = f"not finished after {log.seconds:.0f} s, the kernel still answered"
+        endless = " printing without end," if left_out(log.text) else ""
+        text = f"not finished after {log.seconds:.0f} s,{endless} the kernel still answered"
         yield Charge(Verdict.HANG, with_splat(text, scene.splats))
     if log.ended == "oom":
         yield Charge(Verdict.FAIL, "the out-of-memory killer ended the program")

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import flood
+from runner import flood, host
 from runner.case import Case
 from runner.comparison import Change, compare_transcripts
 from runner.ktap import parse_ktap
@@ -59,6 +60,24 @@ def test_a_program_whose_output_is_not_whole_does_not_pass() -> None:
     outcome = judge(LTP, log(flood.kept(whole.encode(), 400)), SCENE)
     assert outcome.verdict is Verdict.INCONCLUSIVE
     assert "bytes of its output are left out" in outcome.reason
+
+
+def test_a_program_that_was_ended_for_its_output_is_said_to_have_printed_too_much() -> None:
+    text = flood.kept(ltp_text(["TPASS"] * 50).encode(), 400)
+    ended = CaseLog("ltp/x", "zram", 1, text, None, "timeout", 1.0)
+    outcome = judge(LTP, ended, SCENE)
+    assert outcome.verdict is Verdict.HANG
+    assert outcome.reason == (
+        "not finished after 1 s, printing without end, the kernel still answered"
+    )
+
+
+def test_a_log_that_grew_too_long_is_cut_short(tmp_path: Path) -> None:
+    for size, left in ((100, 100), (flood.MOST_SAID + 1, flood.MOST_SAID)):
+        host.write_sparse(tmp_path / "log", size)
+        flood.cut_short(tmp_path / "log")
+        assert (tmp_path / "log").stat().st_size == left
+    flood.cut_short(tmp_path / "none")
 
 
 def test_results_behind_what_is_left_out_get_no_number_that_another_one_has() -> None:
