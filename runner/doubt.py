@@ -58,7 +58,10 @@ def _doubtful(row: Row) -> bool:
     if row.findings and any(run.verdict is Verdict.HANG for run in runs):
         return True
     return any(
-        finding.change in GRAVE or _worse(row, finding) or _barely(row, finding)
+        finding.change in GRAVE
+        or _worse(row, finding)
+        or _barely(row, finding)
+        or _mended_once(row, finding)
         for finding in row.findings
     )
 
@@ -66,6 +69,11 @@ def _doubtful(row: Row) -> bool:
 def _worse(row: Row, finding: Finding) -> bool:
     """It fails a gate. A cost has had runs enough to know its own spread."""
     return finding.change is Change.WORSENED and not row.case.measure(finding.name).floor
+
+
+def _mended_once(row: Row, finding: Finding) -> bool:
+    """What failed on base failed in its only run there: that may have been chance."""
+    return finding.change is Change.FIXED and len(row.base.runs) == 1
 
 
 def _unheard(row: Row) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
         text = _since(guest.results, said, flood.CASE_KEPT)
         ended = _ended(ran, _since(guest.console, noise, flood.CONSOLE_KEPT))
         framed = ran.ended != "exit" or _closed(text, case, number)
-        seen = _unframed(text), ran.exit, ended, ran.seconds, framed
+        seen = _unframed(text, case, number), ran.exit, ended, ran.seconds, framed
         logs.append(CaseLog(case.id, trial.swap.kind, number, *seen))
         if ran.ended == "gone":
             return tuple(logs), _end(guest, "qemu-died")
@@ -191,16 +190,10 @@ def _closed(text: str, case: Case, number: int) -> bool:
     return f"twinboot: end {case.id} {number} exit=" in text.rstrip("\n").rpartition("\n")[2]
 
 
-def _unframed(text: str) -> str:
-    """The program's own output: our frame's first and last lines dropped."""
-    return "".join(_inner(text.splitlines(keepends=True)))
-
-
-def _inner(lines: list[str]) -> Iterator[str]:
-    for index, line in enumerate(lines):
-        first, last = index == 0, index == len(lines) - 1
-        if (first and line.startswith("twinboot: begin ")) or (
-            last and line.startswith("twinboot: end ")
-        ):
-            continue
-        yield line
+def _unframed(text: str, case: Case, number: int) -> str:
+    """The program's own output: what an earlier one says late, and our frame, are dropped."""
+    _, begun, rest = text.partition(f"twinboot: begin {case.id} {number}\n")
+    lines = (rest if begun else text).splitlines(keepends=True)
+    if lines and lines[-1].startswith("twinboot: end "):
+        lines.pop()
+    return "".join(lines)

@@ -147,6 +147,21 @@ def test_a_hung_test_is_told_from_a_hung_kernel(
     assert [log.text for log in second.logs] == ["fine\n"]
 
 
+def test_what_a_case_leaves_behind_is_ended_and_waited_for_before_the_next_one(
+    base_kernel: Kernel, root: Rootfs, tmp_path: Path
+) -> None:
+    """The results channel takes one opener at a time. The second one's child is out of reach."""
+    away = "setsid sh -c 'sleep 3; echo from far away'"
+    cases = (
+        case("leaves", "sleep 1000 & echo left"),
+        case("next", f"{away} & sleep 0.5; echo right"),
+        case("last", "echo fine"),
+    )
+    (only,) = run_trial(trial(base_kernel, root, *cases), tmp_path, threading.Event())
+    assert [(log.framed, log.exit) for log in only.logs] == [(True, 0)] * 3
+    assert [log.text for log in only.logs] == ["left\n", "right\n", "fine\n"]
+
+
 def test_an_out_of_memory_kill_is_told_from_an_exit(
     base_kernel: Kernel, root: Rootfs, tmp_path: Path
 ) -> None:
