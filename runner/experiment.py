@@ -36,6 +36,7 @@ from runner.case import Case
 from runner.comparison import Comparison
 from runner.errors import UserError
 from runner.evidence import Evidence, Origin, save_fragments, save_patches
+from runner.guest import refuse_path
 from runner.host import Progress
 from runner.kconfig import Kconfig, load_kept
 from runner.kconfig import load as load_kconfig
@@ -163,6 +164,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
 
     A run that is `resumed` boots only what has no evidence there yet.
     """
+    refuse_path(plan.folder)
     ours, wanted = chosen_cases(plan), foreign_wanted(plan)
     shard.parse(plan.shard)
     cache = host.cache_dir()

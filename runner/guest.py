@@ -20,7 +20,7 @@ from types import TracebackType
 import paramiko
 
 from runner import flood, host
-from runner.errors import InfraError
+from runner.errors import InfraError, UserError
 from runner.keys import BootKeys, make_keys
 from runner.monitor import Corpse, Monitor
 from runner.qemu import MONITOR, BootFiles, Machine, guest_argv
@@ -328,8 +328,15 @@ def _handshake(keys: BootKeys, port: int) -> paramiko.Transport:
     return transport
 
 
+def refuse_path(folder: Path) -> None:
+    """UserError for a folder in which no guest can boot: virtme-run splits --rodir at each =."""
+    if "=" in str(folder):
+        raise UserError(f"{folder} has a = in it, which virtme-run cannot take; choose another")
+
+
 def _prepare(boot: Boot) -> BootFiles:
     """The folder of one boot, with an empty file for each channel."""
+    refuse_path(boot.folder)
     host.make_folder(boot.folder)
     results = boot.folder / "results.log"
     for path in (results, boot.folder / "console.log"):

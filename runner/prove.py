@@ -20,6 +20,7 @@ from runner.case import Case
 from runner.comparison import compare
 from runner.errors import BuildFailed, PatchError, UserError
 from runner.experiment import Arms, Plan
+from runner.guest import refuse_path
 from runner.host import Progress
 from runner.judging import judge_guests
 from runner.killtable import Bug, KillTable, Trialled, check_claims, load_bugs
@@ -79,6 +80,7 @@ class _Turn:
 
 def prove(asked: ProofPlan, progress: Progress) -> KillTable:
     """Run whatever has not run yet; the evidence stays in the plan's folder."""
+    refuse_path(asked.plan.folder)
     plan, cache = replace(asked.plan, patch="none"), host.cache_dir()
     if not plan.has_foreign or plan.cases:
         check_claims(load_bugs(KNOWN_BAD, asked.bugs), case.load(experiment.CASES))

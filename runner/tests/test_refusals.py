@@ -190,6 +190,17 @@ def test_wrong_input_leaves_no_folder_behind(words: list[str], tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("words", [["run"], ["prove", "--bug", "never-reuse"]])
+def test_a_folder_that_the_guests_machine_cannot_be_told_of_is_refused_before_a_build(
+    words: list[str], tmp_path: Path, cache: Path
+) -> None:
+    ended = said(*words, "--out", tmp_path / "linux=6.12")
+    assert ended.exit_code == 2
+    assert "linux=6.12 has a = in it, which virtme-run cannot take; choose another" in ended.output
+    assert not (tmp_path / "linux=6.12").exists()
+    assert not cache.exists() or not list(cache.glob("trees/*"))
+
+
 def test_a_folder_with_files_of_somebody_else_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("mine\n")
