@@ -289,7 +289,7 @@ def _lost(base: ArmRuns, patched: ArmRuns) -> bool:
 
 def _judged_findings(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[Finding]:
     process = [run.process for run in base.runs], [run.process for run in patched.runs]
-    change = _change(*process)
+    change = _end_change(*process)
     if change is not Change.SAME:
         yield Finding(change, "run")
     base_checks, patched_checks = base.by_invariant(), patched.by_invariant()
@@ -303,6 +303,20 @@ def _judged_findings(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[Fi
         change = _measure_change(spec, base.values(spec.name), patched.values(spec.name))
         if change is not Change.SAME:
             yield Finding(change, "measure", spec.name)
+
+
+def _end_change(before: list[Verdict], after: list[Verdict]) -> Change:
+    """How the runs ended. What is INCONCLUSIVE by what it printed (cow of selftests/mm bails out
+    behind its last result) has ended all the same, and a hang or crash has not.
+    """
+    change = _change(before, after)
+    lived = [
+        {verdict not in (Verdict.HANG, Verdict.CRASH) for verdict in each}
+        for each in (before, after)
+    ]
+    if change is not Change.SAME or lived not in ([{True}, {False}], [{False}, {True}]):
+        return change
+    return Change.REGRESSED if lived[0] == {True} else Change.FIXED
 
 
 def _invariant_change(before: list[Verdict], after: list[Verdict], patched: ArmRuns) -> Change:

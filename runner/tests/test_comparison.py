@@ -131,6 +131,16 @@ def test_a_case_that_an_arm_never_planned_is_undecided() -> None:
     assert change([], [run()]) is Change.UNDECIDED
 
 
+def test_a_hang_is_one_although_what_base_printed_was_not_whole() -> None:
+    """As cow of selftests/mm, which fails results on base and then says `Bail out!`."""
+    bailed, hung = run(no_leak=FAIL, process=INCONCLUSIVE), run(process=HANG)
+    assert change([bailed] * 2, [hung] * 2) is Change.REGRESSED
+    assert change([bailed] * 2, [run(process=CRASH)] * 2) is Change.REGRESSED
+    assert change([hung] * 2, [bailed] * 2) is Change.FIXED
+    assert change([bailed] * 2, [bailed] * 2) is Change.SAME
+    assert change([bailed] * 2, [bailed, hung]) is not Change.REGRESSED
+
+
 def test_a_case_that_the_patched_kernel_never_lives_to_run_is_lost() -> None:
     gone = run(process=INCONCLUSIVE, ran=False)
     assert change([run()] * 2, [gone] * 2) is Change.LOST
