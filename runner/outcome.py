@@ -123,8 +123,6 @@ def judge(case: Case, log: CaseLog, scene: Scene) -> Outcome:
     charges = _Charges()
     charges.invariants += _by_result(case, checked)
     charges.process += _by_end(log, scene)
-    if less := left_out(log.text):
-        charges.process.append(Charge(Verdict.INCONCLUSIVE, less))
     if log.ended == "exit":
         charges.process += _by_exit(case, log, result)
         charges.process += _foreign_output(result) if case.foreign else _by_output(case, result)
@@ -202,12 +200,15 @@ def _by_end(log: CaseLog, scene: Scene) -> Iterator[Charge]:
     """What the end of the case, the guest and the console say."""
     if not scene.console_ok:
         yield Charge(Verdict.INFRA, "the kernel's console could not be read while the case ran")
+    less = left_out(log.text)
+    if less:
+        yield Charge(Verdict.INCONCLUSIVE, less)
     if log.ended == "died":
         yield _death(scene)
     if log.ended == "timeout" and scene.end == "hang":
         yield Charge(Verdict.HANG, with_splat("the kernel no longer answered", scene.splats))
     elif log.ended == "timeout":
-        endless = " printing without end," if left_out(log.text) else ""
+        endless = " printing without end," if less else ""
         text = f"not finished after {log.seconds:.0f} s,{endless} the kernel still answered"
         yield Charge(Verdict.HANG, with_splat(text, scene.splats))
     if log.ended == "oom":

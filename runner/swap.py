@@ -80,8 +80,8 @@ def set_up_command(swap: Swap, seed: int, scale: float) -> tuple[str, ...]:
     patient.
     """
     stable = "-" if swap.stable is None else str(int(swap.stable))
-    times = (round(swap.delay_ms * scale), seed, round(PATIENCE_MS * scale))
-    words = (swap.kind, swap.mib, stable, *times)
+    delay, patience = round(swap.delay_ms * scale), round(PATIENCE_MS * scale)
+    words = (swap.kind, swap.mib, stable, delay, seed, patience)
     return ("/twinboot/guest/swap-up", *(str(word) for word in words))
 
 

@@ -5,6 +5,7 @@ The same plan, both kernels kept; one way after the other in turns. What both sa
 by row: how many guests run side by side may change no verdict.
 
     .venv/bin/python ci/bench/throughput.py [--rounds 2] [--jobs 1 2] [--repeats 1] [--case cow]
+        [--swap zram ...]
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def show(costs: dict[int, list[tuple[measuring.Cost, int]]], save: Path | None) 
         figures[str(jobs)] = {"cases per minute": rate, "cpu per case": each, "cpus": mine}
     heads = ("jobs", "cases in a minute", "CPU seconds for a case", "CPUs we had", "CPUs of others")
     print(measuring.table(heads, rows))
-    few, *_, many = figures
+    few, many = min(figures, key=int), max(figures, key=int)
     gain = figures[many]["cases per minute"] / figures[few]["cases per minute"]
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{many} against {few}: {gain:.2f} times, on {os.cpu_count()} CPUs")
