@@ -57,8 +57,8 @@ class Turn:
         return self.finding.change in REGRESSIONS
 
 
-def worst(steps: Iterable[Step]) -> Overall:
-    return max((step.overall for step in steps), key=SEVERITY.index)
+def worst(results: Iterable[Step | Comparison]) -> Overall:
+    return max((result.overall for result in results), key=SEVERITY.index)
 
 
 def excused(steps: Iterable[Step], excuse: Callable[[Comparison], Comparison]) -> tuple[Step, ...]:

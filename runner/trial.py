@@ -117,7 +117,9 @@ def _run_cases(trial: Trial, guest: Guest) -> tuple[tuple[CaseLog, ...], End]:
         text = _since(guest.results, said, flood.CASE_KEPT)
         ended = _ended(ran, _since(guest.console, noise, flood.CONSOLE_KEPT))
         framed = ran.ended != "exit" or _closed(text, case, number)
-        seen = _unframed(text, case, number), ran.exit, ended, ran.seconds, framed
+        # What the guest's shell said of itself comes over ssh, the program's output never does
+        output = _unframed(text, case, number) + ("" if framed else ran.output)
+        seen = output, ran.exit, ended, ran.seconds, framed
         logs.append(CaseLog(case.id, trial.swap.kind, number, *seen))
         if ran.ended == "gone":
             return tuple(logs), _end(guest, "qemu-died")

@@ -62,7 +62,7 @@ from runner.experiment import (
 from runner.known import Problem
 from runner.progress import Teller
 from runner.qemu import Machine
-from runner.steps import SEVERITY, Step, worst
+from runner.steps import Step, worst
 from runner.timings import HEADS, guests, steps
 
 
@@ -221,7 +221,7 @@ def run(
     told = deliver(first, plan.folder, Outputs(known=wanted.known))
     whole = replace(plan, folder=_beside(plan.folder, "-rest"), quick=False, repeats=repeats)
     last = deliver(_run_once(whole, timings, quiet), whole.folder, wanted)
-    raise typer.Exit(max(told.overall, last.overall, key=SEVERITY.index).exit_code)
+    raise typer.Exit(worst((told, last)).exit_code)
 
 
 def _run_once(plan: Plan, timings: bool, quiet: bool) -> Comparison:

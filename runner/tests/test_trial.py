@@ -31,7 +31,7 @@ class Said:
         del argv, deadline
         with self.results.open("a", encoding="utf-8") as channel:
             channel.write(self._texts.pop(0))
-        return Ran(0, "exit", "", 1.0)
+        return Ran(0, "exit", "sh: busy\n", 1.0)
 
 
 def logs(folder: Path, *texts: str) -> tuple[CaseLog, ...]:
@@ -61,6 +61,7 @@ def test_a_programs_output_is_kept_without_its_frame(tmp_path: Path) -> None:
 def test_after_a_shell_that_broke_the_rest_gets_a_fresh_guest(tmp_path: Path, text: str) -> None:
     found = logs(tmp_path, text, framed(2))
     assert [log.framed for log in found] == [False]
+    assert found[0].text.endswith("sh: busy\n")
 
 
 def test_an_open_line_before_the_end_is_no_broken_shell(tmp_path: Path) -> None:
