@@ -7,6 +7,7 @@ It does not judge single runs (outcome.py) and does not phrase anything (wording
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -100,7 +101,8 @@ class ArmRuns:
         return max(self.runs, key=lambda run: run.verdict, default=None)
 
     def values(self, measure: str) -> tuple[float, ...]:
-        found = (run.measure(measure) for run in self.runs)
+        """Of the runs whose path is proven: what another path counted is another figure."""
+        found = (run.measure(measure) for run in self.runs if run.proven)
         return tuple(value for value in found if value is not None)
 
     def checks(self, invariant: str) -> tuple[Checked, ...]:
@@ -133,6 +135,12 @@ class Row:
     @property
     def change(self) -> Change:
         return self.findings[0].change if self.findings else Change.SAME
+
+    @property
+    def dead_on_both(self) -> bool:
+        """Whether every run of both arms hung or crashed: no change, but nothing was learned."""
+        arms = self.base.runs, self.patched.runs
+        return all(runs and all(run.process in BAD[1:] for run in runs) for runs in arms)
 
     @property
     def failing_on_both(self) -> tuple[str, ...]:
@@ -168,7 +176,7 @@ class Comparison:
         if self.planned == 0:
             return Overall.CLEAN
         cases = [row for row in self.rows if row.case != GUEST]
-        if changes & set(OPEN) or self.missing or not cases:
+        if changes & set(OPEN) or self.missing or all(row.dead_on_both for row in cases):
             return Overall.UNDECIDED
         if all(row.patched.verdict is Verdict.SKIP for row in cases):
             return Overall.SKIPPED
@@ -268,14 +276,46 @@ def _findings(
         yield Finding(Change.LOST, "run")
         return
     unjudged = [run for run in (*base.runs, *patched.runs) if run.verdict in UNJUDGED]
-    if unjudged or not base.runs or not patched.runs:
+    if unjudged or not base.runs or not patched.runs or _nothing_ran(base, patched):
         yield Finding(Change.UNDECIDED, "run")
     else:
-        yield from _judged_findings(case, base, patched)
+        found = tuple(_judged_findings(case, base, patched))
+        yield from found
+        if _unfinished(case, base, patched, found):
+            yield Finding(Change.UNDECIDED, "run")
     if base.runs and not any(run.verdict in UNJUDGED for run in base.runs):
         yield from _new_splats(base, patched, signatures)
     if not unjudged:
         yield from _gone_splats(base, patched, signatures)
+
+
+def _nothing_ran(base: ArmRuns, patched: ArmRuns) -> bool:
+    return not any(run.ran for run in (*base.runs, *patched.runs))
+
+
+def _unfinished(case: Case, base: ArmRuns, patched: ArmRuns, found: Sequence[Finding]) -> bool:
+    """Whether something is open beside what was found, which may be all that is known already."""
+    if any(finding.change is Change.LOST for finding in found):
+        return False
+    return _says_too_little(case, base, patched) or (not found and _worse(base, patched))
+
+
+def _says_too_little(case: Case, base: ArmRuns, patched: ArmRuns) -> bool:
+    """Whether behind a failure stands a path that is not proven, or a result that is not there.
+
+    Foreign programs prove nothing; with them it tells something only if one arm alone does so.
+    """
+    if case.foreign:
+        whole = [{run.proven for run in arm.runs} for arm in (base, patched)]
+        return _orderly(base) and _orderly(patched) and whole[0] != whole[1]
+    return any(run.unsaid for run in (*base.runs, *patched.runs))
+
+
+def _worse(base: ArmRuns, patched: ArmRuns) -> bool:
+    """Between a hang and a crash there is no worse."""
+    if base.verdict is None or patched.verdict is None:
+        return False
+    return base.verdict < min(patched.verdict, Verdict.HANG)
 
 
 def _lost(base: ArmRuns, patched: ArmRuns) -> bool:
@@ -292,13 +332,11 @@ def _judged_findings(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[Fi
     change = _end_change(*process)
     if change is not Change.SAME:
         yield Finding(change, "run")
-    base_checks, patched_checks = base.by_invariant(), patched.by_invariant()
-    for invariant in case.invariants:
-        before = [check.verdict for check in base_checks.get(invariant.name, ())]
-        after = [check.verdict for check in patched_checks.get(invariant.name, ())]
-        change = _invariant_change(before, after, patched)
+    for name, change in (
+        _foreign(case, base, patched) if case.foreign else _own(case, base, patched)
+    ):
         if change is not Change.SAME:
-            yield Finding(change, "invariant", invariant.name)
+            yield Finding(change, "invariant", name)
     for spec in case.measures:
         change = _measure_change(spec, base.values(spec.name), patched.values(spec.name))
         if change is not Change.SAME:
@@ -319,14 +357,71 @@ def _end_change(before: list[Verdict], after: list[Verdict]) -> Change:
     return Change.REGRESSED if lived[0] == {True} else Change.FIXED
 
 
-def _invariant_change(before: list[Verdict], after: list[Verdict], patched: ArmRuns) -> Change:
-    """A crash leaves invariants unreported, and is a finding itself; an orderly end owes them."""
-    orderly = all(run.process < Verdict.HANG for run in patched.runs)
-    if set(after) == {Verdict.INCONCLUSIVE} and Verdict.INCONCLUSIVE not in before and orderly:
+def _own(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[tuple[str, Change]]:
+    for invariant in case.invariants:
+        before, after = (
+            [run.believed(check) for run in arm.runs for check in run.named(invariant.name)]
+            for arm in (base, patched)
+        )
+        told = [check.verdict for check in patched.checks(invariant.name)]
+        if _no_longer(before, told, patched):
+            yield invariant.name, Change.LOST
+        elif Verdict.INCONCLUSIVE not in (*before, *after):
+            yield invariant.name, _change(before, after)
+
+
+def _no_longer(before: Sequence[Verdict], after: Sequence[Verdict], patched: ArmRuns) -> bool:
+    """A crash leaves results unreported, and is a finding itself; an orderly end owes them."""
+    gone = set(after) == {Verdict.INCONCLUSIVE} and Verdict.INCONCLUSIVE not in before
+    return gone and _orderly(patched)
+
+
+def _orderly(arm: ArmRuns) -> bool:
+    return all(run.process < Verdict.HANG for run in arm.runs)
+
+
+def _foreign(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[tuple[str, Change]]:
+    """Results are known by number, so where one arm prints more of them they may be shifted.
+
+    Where both fail somewhere, such a number with another text is then another result.
+    """
+    shifted = len({_printed(run) for run in (*base.runs, *patched.runs)}) > 1
+    unsure = shifted and all(arm.verdict in BAD for arm in (base, patched))
+    seen = base.by_invariant(), patched.by_invariant()
+    for name in (invariant.name for invariant in case.invariants):
+        told = seen[0].get(name, ()), seen[1].get(name, ())
+        change = _foreign_change(case, told, (base, patched))
+        if unsure and change is not Change.SAME and _texts(told[0]) != _texts(told[1]):
+            change = Change.UNDECIDED
+        yield name, change
+
+
+def _foreign_change(
+    case: Case,
+    told: tuple[tuple[Checked, ...], tuple[Checked, ...]],
+    arms: tuple[ArmRuns, ArmRuns],
+) -> Change:
+    """Some programs, LTP's among them, print a result only where something fails."""
+    before, after = ([check.verdict for check in checks] for checks in told)
+    base, patched = arms
+    if _no_longer(before, after, patched) and set(before) == {Verdict.FAIL}:
+        mended = case.protocol == "ltp" and patched.verdict is Verdict.PASS
+        return Change.FIXED if mended else Change.UNDECIDED
+    if _no_longer(before, after, patched):
         return Change.LOST
-    if Verdict.INCONCLUSIVE in (*before, *after):
-        return Change.SAME
-    return _change(before, after)
+    if _no_longer(after, before, base) and set(after) == {Verdict.FAIL}:
+        return Change.REGRESSED if base.verdict is Verdict.PASS else Change.UNDECIDED
+    return Change.SAME if Verdict.INCONCLUSIVE in (*before, *after) else _change(before, after)
+
+
+def _printed(run: Outcome) -> int:
+    return sum(check.verdict is not Verdict.INCONCLUSIVE for check in run.invariants)
+
+
+def _texts(checks: Iterable[Checked]) -> set[str]:
+    """Without figures and addresses, which are other ones each time."""
+    printed = (check.text for check in checks if check.verdict is not Verdict.INCONCLUSIVE)
+    return {re.sub(r"(0x)?[0-9a-f]*\d[0-9a-f]*", "", text) for text in printed}
 
 
 def _change(before: Sequence[Verdict], after: Sequence[Verdict]) -> Change:
@@ -364,22 +459,36 @@ def _measure_change(
 
 
 def _new_splats(base: ArmRuns, patched: ArmRuns, signatures: _Signatures) -> Iterator[Finding]:
-    """A kernel that hangs on base too may or may not live to complain of the stall."""
-    stuck = base.verdict is not None and base.verdict >= Verdict.HANG
+    """Not where a run on base died before it could show it: that is open.
+
+    A kernel that hangs on base too may or may not live to complain of the stall, and when a CPU
+    stalls is chance: what not every run shows is open, too.
+    """
+    short = any(not run.ran or run.verdict is Verdict.CRASH for run in base.runs)
+    hung = any(run.verdict is Verdict.HANG for run in base.runs)
     for signature, splat in patched.splats().items():
-        if signature not in signatures.base and not (splat.stall and stuck):
+        if signature in signatures.base:
+            continue
+        showing = [run for run in patched.runs if run.shows(signature)]
+        if splat.stall and hung and all(run.verdict is Verdict.HANG for run in showing):
+            continue
+        if short:
+            yield Finding(Change.UNDECIDED, "splat", signature)
+        elif splat.stall and len(showing) < len(patched.runs):
+            yield Finding(Change.FLAKY, "splat", signature)
+        else:
             yield Finding(Change.NEW_SPLAT, "splat", signature)
 
 
 def _gone_splats(base: ArmRuns, patched: ArmRuns, signatures: _Signatures) -> Iterator[Finding]:
-    """In every run on base and nowhere with the patch, whose runs all came to an end."""
-    if not patched.runs or any(run.process >= Verdict.HANG for run in patched.runs):
+    """In every run on base and nowhere with the patch, whose runs all went their whole way."""
+    if not patched.runs or any(run.process is not Verdict.PASS for run in patched.runs):
+        return
+    if any(check.verdict is Verdict.SKIP for run in patched.runs for check in run.invariants):
         return
     if any(run.process >= Verdict.HANG for run in base.runs):
         return
     for signature in base.splats():
-        everywhere = all(
-            signature in {splat.signature for splat in run.splats} for run in base.runs
-        )
+        everywhere = all(run.shows(signature) for run in base.runs)
         if everywhere and signature not in signatures.patched:
             yield Finding(Change.FIXED, "splat", signature)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from statistics import median
 
 from runner.case import Case
-from runner.comparison import Change, Comparison, Finding, Row
+from runner.comparison import ArmRuns, Change, Comparison, Finding, Row
 from runner.cost import allowed
 from runner.judging import GUEST
 from runner.outcome import Verdict
@@ -20,30 +20,46 @@ BARELY = 0.1
 
 
 def rows_in_doubt(comparison: Comparison) -> dict[str, tuple[Case, ...]]:
-    """The cases to run again, by swap. A kernel that did not live to run them is beyond doubt."""
+    """The cases to run again, by swap; a kernel that never lived to run them is beyond doubt.
+
+    If only the guest itself changed, any of its cases has to boot it again.
+    """
     again: dict[str, tuple[Case, ...]] = {}
-    shaken = {row.swap for row in comparison.rows if row.case == GUEST and row.change in GRAVE}
+    guests = [row for row in comparison.rows if row.case == GUEST]
+    shaken = {row.swap for row in guests if row.change in GRAVE}
     for row in comparison.rows:
         if row.case != GUEST and (_doubtful(row) or (row.swap in shaken and _unheard(row))):
             again[row.swap] = (*again.get(row.swap, ()), row.case)
-    return again
+    return _with_boots(comparison, again, {row.swap for row in guests if _doubtful(row)})
 
 
 def rows_on_trust(comparison: Comparison) -> dict[str, tuple[Case, ...]]:
     """The same where base was not booted beside the patch: a change of the host may look like one.
 
-    Every finding is looked at then, good ones too, and whatever did not pass on base. If only the
-    guest itself changed, any of its cases has to boot it again.
+    Every finding is looked at then, good ones too, and whatever did not pass on base.
     """
     again: dict[str, tuple[Case, ...]] = {}
     for row in comparison.rows:
         if row.case != GUEST and _on_trust(row):
             again[row.swap] = (*again.get(row.swap, ()), row.case)
+    odd = {row.swap for row in comparison.rows if row.case == GUEST and _on_trust(row)}
+    return _with_boots(comparison, again, odd)
+
+
+def _with_boots(
+    comparison: Comparison, again: dict[str, tuple[Case, ...]], swaps: set[str]
+) -> dict[str, tuple[Case, ...]]:
+    """With one case, the first that runs there, on each of these swaps that has none yet."""
     for row in comparison.rows:
-        odd = [each.swap for each in comparison.rows if each.case == GUEST and _on_trust(each)]
-        if row.case != GUEST and row.swap in odd:
+        lived = not (_never_lived(row.base) or _never_lived(row.patched))
+        if row.case != GUEST and row.swap in swaps and lived:
             again.setdefault(row.swap, (row.case,))
     return again
+
+
+def _never_lived(arm: ArmRuns) -> bool:
+    """In more than one run: one may be chance, be it a deadline or a panic."""
+    return len(arm.runs) > 1 and not any(run.ran for run in arm.runs)
 
 
 def _on_trust(row: Row) -> bool:
@@ -51,9 +67,9 @@ def _on_trust(row: Row) -> bool:
 
 
 def _doubtful(row: Row) -> bool:
-    runs = (*row.base.runs, *row.patched.runs)
-    if not all(run.ran for run in runs):
+    if _never_lived(row.base) or _never_lived(row.patched):
         return False
+    runs = (*row.base.runs, *row.patched.runs)
     # A deadline that was missed on one kernel alone, be it base, may have been the host's doing
     if row.findings and any(run.verdict is Verdict.HANG for run in runs):
         return True

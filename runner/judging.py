@@ -6,14 +6,18 @@ The rules for a single run are outcome.py; nothing is compared here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from runner.case import Case
+from runner.flood import left_out
 from runner.outcome import Charge, Outcome, Scene, Verdict, judge, with_splat, worst
 from runner.splat import Splat, splats
 from runner.transcript import CaseLog, Divided, Transcript, divide
 
+# kernel/printk/printk.c, console_unlock(): the log ran over before the console had printed it
+DROPPED = re.compile(r"^\*\* (\d+) printk messages dropped \*\*", re.MULTILINE)
 # The guest itself, outside the time of any case: its boot, its swap, its end.
 GUEST = Case(
     id="guest/boot",
@@ -63,8 +67,18 @@ def _judge_log(case: Case, log: CaseLog, transcript: Transcript, console: Divide
         splats=splats(span.text) if span else (),
         console_ok=transcript.console_ok and seen,
         repeat=transcript.boot.repeat,
+        gap=_gap(span.text) if span else "",
     )
     return judge(case, log, scene)
+
+
+def _gap(console: str) -> str:
+    """What of the kernel's messages is not there, where something is missing; a splat may be."""
+    less = left_out(console)
+    if less:
+        return f"{less} on the kernel's console"
+    dropped = DROPPED.search(console)
+    return f"the console lost {dropped.group(1)} of the kernel's messages" if dropped else ""
 
 
 def _shell_lost(log: CaseLog, console: Divided) -> bool:
@@ -77,7 +91,8 @@ def _guest_outcome(transcript: Transcript) -> Outcome:
     """The guest apart from its cases."""
     console = divide(transcript.console)
     found = splats(console.outside)
-    charge = worst((*_guest_charges(transcript, found), *_shell_charges(transcript, console)))
+    charges = *_guest_charges(transcript, console, found), *_shell_charges(transcript, console)
+    charge = worst(charges)
     reason = charge.reason if charge.verdict else "it booted, ran its cases and powered off"
     return Outcome(
         case=GUEST.id,
@@ -91,9 +106,13 @@ def _guest_outcome(transcript: Transcript) -> Outcome:
     )
 
 
-def _guest_charges(transcript: Transcript, found: tuple[Splat, ...]) -> Iterator[Charge]:
+def _guest_charges(
+    transcript: Transcript, console: Divided, found: tuple[Splat, ...]
+) -> Iterator[Charge]:
     if not transcript.console_ok or not transcript.console.strip():
         yield Charge(Verdict.INFRA, "nothing could be read on the kernel's console")
+    if gap := _gap(console.outside):
+        yield Charge(Verdict.INCONCLUSIVE, gap)
     for splat in found:
         if splat.fatal:
             yield Charge(Verdict.CRASH, splat.title)

@@ -24,15 +24,16 @@ _RESULT = re.compile(
 def parse_ltp(text: str) -> KtapResult:
     """The results in their order: TPASS, TFAIL, and TCONF, which is a skip. Never raises.
 
-    TBROK is a problem: the test could not do what it is for. TWARN is no result. Results are
-    named by their number, so that none is read behind what was left out.
+    TBROK and TWARN are problems: the test could not do all that it is for. Results are named by
+    their number, so that none is read behind what was left out.
     """
     points: list[Point] = []
     problems: list[str] = []
     for kind, said in _results(flood.beginning(text)):
-        if kind == "TBROK":
-            problems.append(f"the test broke: {said}")
-        elif kind != "TWARN":
+        if kind in ("TBROK", "TWARN"):
+            word = "broke" if kind == "TBROK" else "warns"
+            problems.append(f"the test {word}: {said}")
+        else:
             directive = "SKIP" if kind == "TCONF" else ""
             ok = kind != "TFAIL"
             points.append(Point(len(points) + 1, ok, "", said, directive, said))

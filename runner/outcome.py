@@ -55,7 +55,8 @@ class Outcome:
     """One run of one case, judged. `process` is the verdict apart from the invariants.
 
     `ran` is False when the case never began: INCONCLUSIVE if an earlier case took the kernel
-    down, INFRA if the fault is ours, else the verdict on the boot.
+    down, INFRA if the fault is ours, else the verdict on the boot. `unsaid` is what is open behind
+    a verdict that may be worse: a path that is not proven, a result that was not printed.
     """
 
     case: str
@@ -70,6 +71,23 @@ class Outcome:
     splats: tuple[Splat, ...] = ()
     seconds: float = 0.0
     ran: bool = True
+    unsaid: str = ""
+
+    @property
+    def proven(self) -> bool:
+        """Whether nothing but its results is open: its path ran, its output is whole."""
+        return self.process is not Verdict.INCONCLUSIVE
+
+    def named(self, invariant: str) -> tuple[Checked, ...]:
+        return tuple(check for check in self.invariants if check.name == invariant)
+
+    def believed(self, check: Checked) -> Verdict:
+        """What one of its checks says: `ok` holds nothing where the path is not proven."""
+        hollow = check.verdict is Verdict.PASS and not self.proven
+        return Verdict.INCONCLUSIVE if hollow else check.verdict
+
+    def shows(self, signature: str) -> bool:
+        return any(splat.signature == signature for splat in self.splats)
 
     def measure(self, name: str) -> float | None:
         return next((measure.value for measure in self.measures if measure.name == name), None)
@@ -86,12 +104,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is known of a run besides its output: the console of its time, the guest's end."""
+    """What is known of a run besides its output: the console of its time, the guest's end.
+
+    `gap` says what of that console is not there, empty if nothing is missing.
+    """
 
     end: End
     splats: tuple[Splat, ...] = ()
     console_ok: bool = True
     repeat: int = 0
+    gap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +131,13 @@ class _Charges:
 
     def worst(self) -> Charge:
         return worst(self.invariants + self.process)
+
+    def unsaid(self) -> str:
+        """What an orderly end leaves open; one that failed owes no results."""
+        ended = worst(self.process).verdict
+        charges = self.process + (self.invariants if ended < Verdict.FAIL else [])
+        still = [each.reason for each in charges if each.verdict is Verdict.INCONCLUSIVE]
+        return still[0] if still and ended <= Verdict.INCONCLUSIVE else ""
 
 
 def worst(charges: Iterable[Charge]) -> Charge:
@@ -139,6 +168,7 @@ def judge(case: Case, log: CaseLog, scene: Scene) -> Outcome:
         proofs=result.proofs,
         splats=scene.splats,
         seconds=log.seconds,
+        unsaid=charges.unsaid(),
     )
 
 
@@ -151,6 +181,8 @@ def _check(case: Case, result: KtapResult) -> Iterator[Checked]:
         note = tries.get(invariant.name)
         tried, failed = (note.tried, note.failed) if note else (0, 0)
         verdict, text = _point_verdict(point, failed, result.skip_all)
+        if verdict is Verdict.PASS and note and not tried:
+            verdict, text = Verdict.INCONCLUSIVE, "`ok` although nothing was tried"
         yield Checked(invariant.name, verdict, text, tried, failed)
 
 
@@ -200,6 +232,8 @@ def _by_end(log: CaseLog, scene: Scene) -> Iterator[Charge]:
     """What the end of the case, the guest and the console say."""
     if not scene.console_ok:
         yield Charge(Verdict.INFRA, "the kernel's console could not be read while the case ran")
+    if scene.gap:
+        yield Charge(Verdict.INCONCLUSIVE, scene.gap)
     less = left_out(log.text)
     if less:
         yield Charge(Verdict.INCONCLUSIVE, less)

@@ -56,7 +56,7 @@ def same_story(one: Row, other: Row) -> bool:
     """Whether a case changed on two swaps in the same things and by about the same figures."""
     if one.case != other.case or one.findings != other.findings:
         return False
-    if one.failing_on_both != other.failing_on_both:
+    if still_broken(one) != still_broken(other):
         return False
     return all(_same_part(one, other, finding) for finding in one.findings)
 
@@ -87,9 +87,10 @@ def pooled(rows: Sequence[Row]) -> Row:
 
 
 def still_broken(row: Row) -> tuple[str, ...]:
-    """The clauses of the invariants that fail in every run of both arms."""
+    """Clauses on what fails in every run of both arms."""
     says = {invariant.name: invariant.says for invariant in row.case.invariants}
-    return tuple(f"{says[name]} on both" for name in row.failing_on_both)
+    dead = ("it hangs or crashes on both",) if row.dead_on_both else ()
+    return (*dead, *(f"{says[name]} on both" for name in row.failing_on_both))
 
 
 def overall_sentence(comparison: Comparison) -> str:
@@ -111,9 +112,11 @@ def overall_sentence(comparison: Comparison) -> str:
         unclear = "; ".join(part for part in (unclear, _missing(comparison)) if part)
     good = _counted(counts, (Change.KNOWN, Change.FIXED, Change.IMPROVED))
     same = sum(row.change is Change.SAME for row in rows)
-    broken = sum(bool(row.failing_on_both) for row in rows)
+    broken = sum(bool(still_broken(row)) for row in rows)
     tail = [f"{same} of {len(rows)} rows unchanged"]
     tail += [f"{_count(broken, 'row')} failing on both"] if broken else []
+    if all(row.dead_on_both for row in rows):
+        tail += ["no case came to its end on either kernel"]
     tail += [comparison.twins.selection] if comparison.twins.selection else []
     parts = [part for part in (bad, unclear, good) if part] + tail
     return f"{comparison.overall.value}: {'; '.join(parts)}"
@@ -207,12 +210,18 @@ def _undecided(row: Row) -> str:
     parts = []
     for arm, where in ((row.base, "on base"), (row.patched, "with the patch")):
         open_runs = [run for run in arm.runs if run.verdict in UNJUDGED]
+        hiding = [run for run in arm.runs if run.unsaid]
         if not arm.runs:
             parts.append(f"no run {where}")
+        elif not any(run.ran for run in arm.runs):
+            parts.append(f"it never ran {where} ({_reason(arm)})")
         elif open_runs:
             worst = max(open_runs, key=lambda run: run.verdict)
             said = f"{_of(len(open_runs), len(arm.runs))} {_runs(arm)} {where} said nothing"
             parts.append(f"{said} ({worst.verdict.name}: {worst.reason})")
+        elif hiding:
+            said = f"{_of(len(hiding), len(arm.runs))} {_runs(arm)} {where} failed"
+            parts.append(f"{said} and left open whether anything else would ({hiding[0].unsaid})")
     if parts:
         return "; ".join(parts)
     return f"{_verdicts(row.base)} on base, {_verdicts(row.patched)} with the patch"
@@ -303,6 +312,13 @@ def _splat_sentence(row: Row, finding: Finding) -> str:
     gone = finding.change is Change.FIXED
     splat = (row.base if gone else row.patched).splats()[finding.name]
     where = "on base, not with the patch" if gone else "with the patch, never on base"
+    if finding.change is Change.FLAKY:
+        showing = sum(
+            finding.name in {each.signature for each in run.splats} for run in row.patched.runs
+        )
+        where = f"in {_of(showing, len(row.patched.runs))} {_runs(row.patched)} {where}"
+    if finding.change is Change.UNDECIDED:
+        where = "with the patch; base did not live to say it"
     trace = f" in {', from '.join(splat.frames[:3])}," if splat.frames else ""
     return f"the kernel says `{splat.title}`{trace} {where}"
 

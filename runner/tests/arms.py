@@ -73,6 +73,7 @@ def run(  # noqa: PLR0913
     checked = (Checked("data_intact", data_intact, ""), Checked("no_leak", no_leak, "", *tries))
     if process >= HANG or not ran:
         checked = ()
+    quiet = process is INCONCLUSIVE or (process < FAIL and INCONCLUSIVE in (data_intact, no_leak))
     worst = max(process, *(check.verdict for check in checked), PASS)
     return Outcome(
         case=REUSE.id,
@@ -85,6 +86,7 @@ def run(  # noqa: PLR0913
         measures=tuple(Measure(name, value, "pages") for name, value in (measures or {}).items()),
         splats=splats,
         ran=ran,
+        unsaid="made up" if quiet else "",
     )
 
 

@@ -35,6 +35,7 @@ from runner.tests.arms import (
     run,
     splat,
 )
+from runner.wording import overall_sentence
 
 
 def change(base: list[Outcome], patched: list[Outcome]) -> Change:
@@ -136,8 +137,8 @@ def test_a_hang_is_one_although_what_base_printed_was_not_whole() -> None:
     bailed, hung = run(no_leak=FAIL, process=INCONCLUSIVE), run(process=HANG)
     assert change([bailed] * 2, [hung] * 2) is Change.REGRESSED
     assert change([bailed] * 2, [run(process=CRASH)] * 2) is Change.REGRESSED
-    assert change([hung] * 2, [bailed] * 2) is Change.FIXED
-    assert change([bailed] * 2, [bailed] * 2) is Change.SAME
+    assert (Change.FIXED, "") in findings([hung] * 2, [bailed] * 2)
+    assert change([bailed] * 2, [bailed] * 2) is Change.UNDECIDED
     assert change([bailed] * 2, [bailed, hung]) is not Change.REGRESSED
 
 
@@ -209,6 +210,33 @@ def test_a_splat_is_not_new_if_base_could_not_have_shown_it() -> None:
     assert findings([run(process=INFRA)] * 2, patched) == [(Change.UNDECIDED, "")]
 
 
+@pytest.mark.parametrize("ran", [True, False])
+def test_a_splat_is_open_where_base_died_before_it_could_show_it(ran: bool) -> None:
+    patched = [run(splats=(splat("new"),))] * 2
+    assert (Change.UNDECIDED, "warning: new") in findings(
+        [run(process=CRASH, ran=ran)] * 2, patched
+    )
+
+
+def test_a_stall_that_not_every_run_shows_is_chance() -> None:
+    stalled = run(splats=(replace(splat("stall"), kind="rcu-stall"),))
+    assert findings([run()] * 2, [stalled, run()]) == [(Change.FLAKY, "warning: stall")]
+    assert findings([run()] * 2, [stalled] * 2) == [(Change.NEW_SPLAT, "warning: stall")]
+
+
+def test_a_stall_counts_where_base_only_crashed_or_the_patched_kernel_lives_on() -> None:
+    stalled = [run(splats=(replace(splat("stall"), kind="rcu-stall"),))] * 2
+    assert (Change.UNDECIDED, "warning: stall") in findings([run(process=CRASH)] * 2, stalled)
+    assert (Change.NEW_SPLAT, "warning: stall") in findings([run(process=HANG)] * 2, stalled)
+
+
+def test_a_splat_is_not_mended_by_runs_that_did_less() -> None:
+    warned = [run(splats=(splat("old"),))] * 2
+    assert (Change.FIXED, "warning: old") not in findings(warned, [run(process=FAIL)] * 2)
+    skipped = run(data_intact=SKIP, no_leak=SKIP)
+    assert findings([replace(skipped, splats=(splat("old"),))] * 2, [skipped] * 2) == []
+
+
 def test_a_splat_that_is_gone_in_every_run_is_fixed() -> None:
     warned = run(splats=(splat("old"),))
     assert findings([warned] * 2, [run()] * 2) == [(Change.FIXED, "warning: old")]
@@ -230,6 +258,49 @@ def test_the_overall_word_and_exit_code_follow_the_worst_row() -> None:
 def test_nothing_but_skips_is_not_a_clean_bill() -> None:
     skipped = [run(no_leak=SKIP, data_intact=SKIP)] * 2
     assert compared(skipped, skipped).exit_code == 4
+
+
+@pytest.mark.parametrize("dead", [HANG, CRASH])
+def test_kernels_that_never_ran_a_case_prove_nothing(dead: Verdict) -> None:
+    never = [run(process=dead, ran=False)] * 2
+    assert findings(never, never) == [(Change.UNDECIDED, "")]
+    assert compared(never, never).overall is Overall.UNDECIDED
+
+
+def test_nothing_but_hangs_on_both_is_not_a_clean_bill() -> None:
+    hung = [run(process=HANG)] * 2
+    assert compared(hung, hung).overall is Overall.UNDECIDED
+    others = [*hung, run(swap="zram"), run(swap="zram")]
+    assert compared(others, others).overall is Overall.CLEAN
+    assert "1 row failing on both" in overall_sentence(compared(others, others))
+
+
+def test_a_failure_does_not_hide_that_the_path_is_not_proven() -> None:
+    failing, blind = run(FAIL), run(FAIL, process=INCONCLUSIVE)
+    assert findings([failing] * 2, [blind] * 2) == [(Change.UNDECIDED, "")]
+    assert findings([blind] * 2, [failing] * 2) == [(Change.UNDECIDED, "")]
+    assert compared([failing] * 2, [failing] * 2).overall is Overall.CLEAN
+
+
+def test_what_holds_on_a_path_that_did_not_run_is_not_mended() -> None:
+    blind = run(FAIL, PASS, process=INCONCLUSIVE)
+    assert findings([run(FAIL, FAIL)] * 2, [blind] * 2) == [(Change.UNDECIDED, "")]
+
+
+def test_what_fails_is_told_also_where_the_path_is_not_proven() -> None:
+    told = findings([run(FAIL)] * 2, [run(FAIL, FAIL, process=INCONCLUSIVE)] * 2)
+    assert told == [(Change.REGRESSED, "no_leak"), (Change.UNDECIDED, "")]
+
+
+def test_a_measure_of_another_path_is_another_figure() -> None:
+    before = [run(FAIL, measures={"copies": 100})] * 2
+    after = [run(FAIL, process=INCONCLUSIVE, measures={"copies": 0})] * 2
+    assert findings(before, after) == [(Change.UNDECIDED, "")]
+
+
+def test_a_result_that_one_run_lost_behind_a_failure_is_open() -> None:
+    told = findings([run(FAIL)] * 2, [run(FAIL), run(FAIL, INCONCLUSIVE)])
+    assert told == [(Change.UNDECIDED, "")]
 
 
 def test_nothing_at_all_is_not_a_clean_bill() -> None:
@@ -286,8 +357,8 @@ MIRROR = {
 def test_an_arm_compared_with_itself_never_changes(runs: list[Outcome]) -> None:
     (row,) = compared(runs, runs).rows
     assert row.change in (Change.SAME, *OPEN)
-    if len(set(runs)) == 1 and runs[0].verdict not in UNJUDGED:
-        assert row.change is Change.SAME
+    if len(set(runs)) == 1 and runs[0].verdict not in UNJUDGED and runs[0].ran:
+        assert row.change is (Change.UNDECIDED if runs[0].unsaid else Change.SAME)
 
 
 def judged_changes(comparison: Comparison) -> set[Finding]:
@@ -330,3 +401,5 @@ def test_only_a_comparison_without_open_rows_is_clean(
     (row,) = found.rows
     if found.exit_code == 0:
         assert row.change in (Change.SAME, Change.FIXED, Change.IMPROVED)
+        assert not any(run.unsaid for run in (*base, *patched))
+        assert max(run.verdict for run in patched) <= max(run.verdict for run in base)

@@ -50,6 +50,23 @@ def test_a_kernel_that_never_ran_the_case_is_beyond_doubt() -> None:
     assert rows_in_doubt(compared([run(PASS), run(PASS)], dead)) == {}
 
 
+@pytest.mark.parametrize("end", [HANG, CRASH])
+def test_a_kernel_that_did_not_boot_once_may_have_had_bad_luck(end: Verdict) -> None:
+    dead = [run(process=end, ran=False)]
+    assert rows_in_doubt(compared([run()], dead)) == AGAIN
+    assert rows_in_doubt(compared([run(), run()], [run(), *dead])) == AGAIN
+
+
+@pytest.mark.parametrize("arms", [(PASS, HANG), (HANG, PASS)])
+def test_where_only_the_guest_changed_one_case_boots_it_again(
+    arms: tuple[Verdict, Verdict],
+) -> None:
+    base, patched = ([run(), replace(run(process=end), case=GUEST.id)] for end in arms)
+    assert rows_in_doubt(compared(base, patched)) == AGAIN
+    again = [replace(run(), case=GUEST.id)]
+    assert compared([*base, *again], [*patched, *again]).exit_code == 3
+
+
 def test_more_runs_take_a_claim_back_that_chance_had_made() -> None:
     base, patched = [run(), run()], [run(FAIL), run(FAIL)]
     assert compared(base, patched).exit_code == 1

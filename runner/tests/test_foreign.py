@@ -168,6 +168,43 @@ def test_a_result_that_is_no_longer_printed_is_lost() -> None:
     assert [(each.change, each.name) for each in row.findings] == [(Change.LOST, "2")]
 
 
+@pytest.mark.parametrize(
+    ("base", "patched", "codes", "change"),
+    [
+        # a program that prints a result only where something fails
+        ("", "1..1\nnot ok 1 a\n", (0, 1), Change.REGRESSED),
+        ("1..1\nok 1 a\n", "1..2\nok 1 a\nnot ok 2 b\n", (0, 1), Change.REGRESSED),
+        ("1..2\nok 1 a\nnot ok 2 b\n", "1..1\nok 1 a\n", (1, 0), Change.UNDECIDED),
+        # one more result in front: the numbers are not those of base
+        (
+            "1..2\nok 1 a\nnot ok 2 b\n",
+            "1..3\nok 1 new\nok 2 a\nnot ok 3 b\n",
+            (1, 1),
+            Change.UNDECIDED,
+        ),
+        # one arm alone gives up
+        (
+            "1..2\nnot ok 1 a\nok 2 b\n",
+            "1..2\nnot ok 1 a\nok 2 b\nBail out!\n",
+            (1, 1),
+            Change.UNDECIDED,
+        ),
+    ],
+)
+def test_results_that_only_one_arm_prints_are_never_no_change(
+    base: str, patched: str, codes: tuple[int, int], change: Change
+) -> None:
+    (row,) = compared(base, patched, codes).rows
+    assert {each.change for each in row.findings} == {change}
+
+
+def test_a_foreign_program_that_gives_up_on_both_is_compared_as_far_as_it_came() -> None:
+    bailed = "1..2\nnot ok 1 a\nok 2 b\nBail out!\n"
+    assert compared(bailed, bailed, (1, 1)).rows[0].findings == ()
+    worse = compared(bailed, bailed.replace("\nok 2", "\nnot ok 2"), (1, 1)).rows[0]
+    assert [(each.change, each.name) for each in worse.findings] == [(Change.REGRESSED, "2")]
+
+
 def test_equal_foreign_runs_are_silent_and_said_to_prove_no_path() -> None:
     found = compared("1..2\nok 1 a\nok 2 a\n", "1..2\nok 1 a\nok 2 a\n")
     assert found.rows[0].findings == ()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -149,6 +150,34 @@ def test_a_splat_belongs_to_the_case_in_whose_time_it_was_printed() -> None:
     outcomes = by_case(guest(log(), said=console(1, inside=WARNED), planned=(LEAK.id,)))
     assert [splat.kind for splat in outcomes[LEAK.id].splats] == ["warning"]
     assert outcomes[GUEST.id].splats == ()
+
+
+@pytest.mark.parametrize(
+    "gap",
+    ["twinboot: 9000 bytes are left out here\n", "** 12 printk messages dropped **\n"],
+)
+def test_a_console_that_is_not_whole_is_no_pass(gap: str) -> None:
+    inside = by_case(guest(log(), said=console(1, inside=gap), planned=(LEAK.id,)))
+    assert inside[LEAK.id].verdict is Verdict.INCONCLUSIVE
+    assert inside[GUEST.id].verdict is Verdict.PASS
+    outside = by_case(guest(log(), said=console(1, outside=gap), planned=(LEAK.id,)))
+    assert outside[LEAK.id].verdict is Verdict.PASS
+    assert outside[GUEST.id].verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_ok_that_nothing_was_tried_for_is_no_pass() -> None:
+    tried = re.sub(r"(# tries: \S+) \d+", r"\1 0", GOOD)
+    assert tried != GOOD
+    assert judged(tried) is Verdict.INCONCLUSIVE
+
+
+def test_what_a_failure_hides_is_kept() -> None:
+    text = re.sub(r"(# proof: \S+) ok", r"\1 missing", GOOD.replace("\nok 1", "\nnot ok 1"))
+    outcome = judge(LEAK, log(text, 1), Scene("poweroff"))
+    assert (outcome.verdict, outcome.proven) == (Verdict.FAIL, False)
+    assert "did not run" in outcome.unsaid
+    whole = judge(LEAK, log(GOOD.replace("\nok 1", "\nnot ok 1"), 1), Scene("poweroff"))
+    assert (whole.verdict, whole.unsaid) == (Verdict.FAIL, "")
 
 
 def test_a_splat_in_nobodys_time_is_the_guests() -> None:
