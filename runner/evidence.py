@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +19,7 @@ from runner import host
 from runner.case import SWAP_NAMES, Case
 from runner.errors import UserError
 from runner.kconfig import Kconfig
+from runner.mbox import NO_THREAD, Thread
 from runner.patchset import PatchSet, file_name
 from runner.shard import Cut
 from runner.transcript import Transcript, TrialKey, whole_trials
@@ -27,6 +28,7 @@ from runner.twins import Twins
 RUN_FORMAT = "twinboot-run"
 RUN_VERSION = 1
 PATCHES = "patches"
+THREAD = "thread.json"
 FRAGMENTS = "kconfigs"
 
 
@@ -43,6 +45,7 @@ _TRANSCRIPT = TypeAdapter(Transcript)
 _CASES = TypeAdapter(tuple[Case, ...])
 _TWINS = TypeAdapter(Twins)
 _ORIGIN = TypeAdapter(Origin)
+_THREAD = TypeAdapter(Thread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,17 @@ def save_patches(folder: Path, patchset: PatchSet) -> None:
         series += f"{name} -p{patch.strip}\n"
     if series:
         host.write_atomic(folder / PATCHES / "series", series)
+    if patchset.thread.id:
+        told = json.dumps(asdict(patchset.thread), indent=1) + "\n"
+        host.write_atomic(folder / PATCHES / THREAD, told)
+
+
+def saved_thread(folder: Path) -> Thread:
+    """What a reply to the patches of a run answers; empty where that is not known."""
+    try:
+        return _THREAD.validate_json((folder / PATCHES / THREAD).read_bytes())
+    except (OSError, ValidationError):
+        return NO_THREAD
 
 
 def saved_patches(folder: Path) -> Path | None:

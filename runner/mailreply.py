@@ -12,21 +12,25 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Row
+from runner.mbox import MESSAGE_ID, NO_THREAD, REPLY, Thread
 from runner.outcome import BAD, Verdict
 from runner.report import ChangeLine, change_lines, quiet_lines
 from runner.wording import doubt, headlines, overall_sentence, twins_lines
 
 COLUMNS = 72
 TRACE_LINES = 12
+# The folders of an absolute path, or of one below a home, also behind `git:` and the like
+_PATH = re.compile(r"(?:(?<=^)|(?<=^git:)|(?<=^dir:)|(?<=^tar:))~?/(?:[^/@]+/)*(?=[^/])")
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]+")
 
 
-def mail_reply(comparison: Comparison, command: str) -> str:
+def mail_reply(comparison: Comparison, command: str, thread: Thread = NO_THREAD) -> str:
     """The verdict, then the worst first, as a reader of mail expects, and what nobody looked at.
 
-    `command` is how to see it again.
+    `command` is how to see it again. Where the `thread` is known, headers stand before it, so that
+    `git send-email` takes the file as it is.
     """
-    lines = [*_opening(comparison), ""]
+    lines = [*_headers(thread), *_opening(comparison), ""]
     for title, items in _groups(comparison):
         if items:
             lines += [title, "", *items]
@@ -36,8 +40,31 @@ def mail_reply(comparison: Comparison, command: str) -> str:
     lines += ["", "What this cannot say:", ""]
     for said in _limits(comparison):
         lines += _listed(said)
-    lines += ["", "To see it again:", "", *_command(command)]
+    again = _public(command, comparison.twins.base.source)
+    lines += ["", "To see it again:", "", *_command(again)]
     return "\n".join(lines) + "\n"
+
+
+def _headers(thread: Thread) -> Iterator[str]:
+    """Both come from a mail that anybody may have written: one line each, or none at all."""
+    if MESSAGE_ID.fullmatch(thread.id) and thread.id.isascii() and thread.id.isprintable():
+        subject = " ".join(_ascii(thread.subject).split())
+        yield f"Subject: {subject if REPLY.match(subject) else f'Re: {subject}'}"
+        yield f"In-Reply-To: {thread.id}"
+        yield f"References: {thread.id}"
+        yield ""
+
+
+def _public(command: str, source: str) -> list[str]:
+    """For who has another host: names in place of paths, and which version a package had."""
+    found = re.search(r"\((\S+) (\S+) from \S+\)$", source)
+    words = []
+    for word in shlex.split(command):
+        if found and word == f"debian:{found.group(1)}":
+            words.append(f"{word}={found.group(2)}")
+        else:
+            words.append(_PATH.sub("", word))
+    return words
 
 
 def _opening(comparison: Comparison) -> Iterator[str]:
@@ -149,10 +176,10 @@ def _wrapped(text: str, indent: str) -> list[str]:
     )
 
 
-def _command(command: str) -> Iterator[str]:
+def _command(command: list[str]) -> Iterator[str]:
     """The command, continued as a shell reads it, so that it can still be copied."""
     line = ""
-    for part in _options(shlex.split(command)):
+    for part in _options(command):
         if line and len(line) + len(part) + 5 > COLUMNS:
             yield f"  {line} \\"
             line = f"  {part}"

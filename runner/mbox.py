@@ -31,6 +31,17 @@ LONGEST_SUBJECT = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Thread:
+    """What a reply answers: the cover letter of a series, or its first mail; empty if unknown."""
+
+    subject: str = ""
+    id: str = ""
+
+
+NO_THREAD = Thread()
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     """One mail; `text` is its body with the bytes of the diff as they were.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from runner import diff, mbox, posting
 from runner.errors import PatchError, UserError
-from runner.mbox import Mail
+from runner.mbox import NO_THREAD, Mail, Thread
 from runner.posting import Posting
 
 SUFFIXES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
@@ -51,13 +51,15 @@ class Patch:
 class PatchSet:
     """Patches in the order in which they apply; the empty one is the base.
 
-    `notes` say which patches were taken of several; `base` is the commit that their author names.
+    `notes` say which patches were taken of several; `base` is the commit that their author names,
+    `thread` what a reply to them answers.
     """
 
     name: str
     patches: tuple[Patch, ...]
     notes: tuple[str, ...] = ()
     base: str = ""
+    thread: Thread = NO_THREAD
 
     def prefix(self, count: int) -> PatchSet:
         """The first `count` patches; prefix(0) is the base."""
@@ -128,13 +130,16 @@ def _load_folder(folder: Path, wanted: Sequence[str]) -> PatchSet:
         raise UserError(f"the folder {folder} holds no series file and no *.patch")
     told = posting.described(Posting(tuple(patches)), mails)
     hole = (f"is used although {hole}",) if (hole := posting.holes(patches)) else ()
-    return replace(_joined(loaded), notes=(*told.notes, *hole), base=told.base)
+    notes = (*told.notes, *hole)
+    return replace(_joined(loaded), notes=notes, base=told.base, thread=told.thread)
 
 
 def _joined(sets: Sequence[PatchSet]) -> PatchSet:
     notes = tuple(note for each in sets for note in each.notes)
     base = next((each.base for each in sets if each.base), "")
-    return PatchSet("", tuple(patch for each in sets for patch in each.patches), notes, base)
+    thread = next((each.thread for each in sets if each.thread.id), NO_THREAD)
+    patches = tuple(patch for each in sets for patch in each.patches)
+    return PatchSet("", patches, notes, base, thread)
 
 
 def _is_cover(text: str) -> bool:
@@ -206,7 +211,7 @@ def _chosen(
         alone = origins.count(mail.origin) == 1
         name = mail.origin if alone else f"{mail.origin}#{number} ({mail.title})"
         patches.append(read_patch(name, mail.title, mail.text, strip, mail.flowed))
-    return PatchSet("", tuple(patches), taken.notes, taken.base)
+    return PatchSet("", tuple(patches), taken.notes, taken.base, taken.thread)
 
 
 def _lacks(mails: Sequence[Mail]) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from runner.mbox import Mail
+from runner.mbox import NO_THREAD, Mail, Thread
 
 BASE = re.compile(r"^base-commit: ([0-9a-f]{12,64})\s*$", re.MULTILINE)
 PREREQUISITE = re.compile(r"^prerequisite-patch-id: [0-9a-f]{40,64}\s*$", re.MULTILINE)
@@ -27,12 +27,13 @@ class Muddled(ValueError):
 class Posting:
     """The patches that are taken. `notes` are clauses that follow the mailbox's name.
 
-    `base` is the commit that the sender names, or nothing.
+    `base` is the commit that the sender names, or nothing; `thread` is what a reply answers.
     """
 
     mails: tuple[Mail, ...]
     notes: tuple[str, ...] = ()
     base: str = ""
+    thread: Thread = NO_THREAD
 
 
 def choose(mails: Sequence[Mail], wanted: Sequence[str] = ()) -> Posting:
@@ -55,8 +56,8 @@ def choose(mails: Sequence[Mail], wanted: Sequence[str] = ()) -> Posting:
     alone = sum(mail.place is not None for mail in mails) == 1
     _check_complete(patches, alone, versions, version)
     notes = [_left_out(patches, versions, version, (*dropped, *asides))] if len(mails) > 1 else []
-    covers = [mail for mail in series if mail.cover and mail.version == version]
-    return described(Posting(patches, tuple(notes)), (*covers, *patches))
+    letters = [mail for mail in covers(series) if mail.version == version]
+    return described(Posting(patches, tuple(notes)), (*letters, *patches))
 
 
 def described(posting: Posting, mails: Iterable[Mail]) -> Posting:
@@ -71,7 +72,13 @@ def described(posting: Posting, mails: Iterable[Mail]) -> Posting:
         notes.append(f"names prerequisite-patch-ids ({needs}); those patches are not applied")
     if folded := [mail.title for mail in posting.mails if mail.flowed]:
         notes.append(f"was sent as format=flowed, which may fold lines ({_some(folded)})")
-    return replace(posting, notes=tuple(notes), base=bases[0] if bases else "")
+    first = next((mail for mail in (*covers(texts), *posting.mails) if mail.id), None)
+    thread = Thread(first.subject, first.id) if first else NO_THREAD
+    return replace(posting, notes=tuple(notes), base=bases[0] if bases else "", thread=thread)
+
+
+def covers(mails: Iterable[Mail]) -> list[Mail]:
+    return [mail for mail in mails if mail.cover]
 
 
 def _sorted_out(mails: Sequence[Mail]) -> tuple[list[Mail], list[Mail]]:

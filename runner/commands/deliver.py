@@ -90,7 +90,7 @@ def _texts(
     if wanted.ktap:
         yield wanted.ktap, exchange.ktap(comparison)
     if wanted.mail:
-        yield wanted.mail, mail_reply(comparison, command)
+        yield wanted.mail, mail_reply(comparison, command, evidence.saved_thread(folder))
     if wanted.html:
         yield wanted.html, page(comparison, evidence.load_run(folder).transcripts, command)
     if wanted.b4:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import email
 import json
 import shlex
 from dataclasses import replace
@@ -14,6 +15,7 @@ from runner.comparison import Comparison
 from runner.exchange import b4_checks, junit, ktap
 from runner.ktap import parse_ktap
 from runner.mailreply import COLUMNS, mail_reply
+from runner.mbox import Thread
 from runner.outcome import Outcome
 from runner.tests.arms import CRASH, FAIL, INFRA, PASS, SKIP, TWINS, arm, compared, run, splat
 
@@ -131,6 +133,34 @@ def test_a_mail_reply_names_what_fails_or_is_skipped_on_both() -> None:
     assert "  - SKIP cow/wr_hit on nullblk: made up" in text.splitlines()
     text = mail_reply(compared([run(FAIL, swap="none")] * 2, [run(FAIL, swap="none")] * 2), COMMAND)
     assert "  - FAIL cow/wr_hit on no swap: the pages hold wrong bytes" in text.splitlines()
+
+
+def test_a_mail_reply_to_a_mail_can_be_sent_as_it_is() -> None:
+    thread = Thread("[PATCH v2 0/3] mm: reuse\nBcc: all@x", "<1@x>")
+    text = mail_reply(compared([run()], [run()]), COMMAND, thread)
+    told = email.message_from_string(text)
+    assert told["In-Reply-To"] == told["References"] == "<1@x>"
+    assert told["Subject"] == "Re: [PATCH v2 0/3] mm: reuse?Bcc: all@x"
+    assert told.keys() == ["Subject", "In-Reply-To", "References"]
+    for unknown in ("", "<1@x>\nBcc: all@x", "1@x"):
+        plain = mail_reply(compared([run()], [run()]), COMMAND, Thread("a", unknown))
+        assert plain.startswith("Linux ")
+
+
+def test_the_command_in_a_mail_is_for_who_has_another_host() -> None:
+    source = "debian:linux-source-5.10 (linux-source-5.10 5.10.223-1 from bullseye)"
+    twins = replace(TWINS, base=replace(TWINS.base, source=source))
+    words = "twinboot run --source debian:linux-source-5.10 --patch /home/me/a.patch"
+    text = mail_reply(compared([run()], [run()], twins), words)
+    told = shlex.split(text.partition("To see it again:\n\n")[2].replace("\\\n", " "))
+    assert told[3:] == ["debian:linux-source-5.10=5.10.223-1", "--patch", "a.patch"]
+    for before, after in (
+        ("git:/home/me/linux@topic/a", "git:linux@topic/a"),
+        ("git:~/linux@v6.12", "git:linux@v6.12"),
+        ("series/", "series/"),
+    ):
+        text = mail_reply(compared([run()], [run()]), f"twinboot run --source {before}")
+        assert text.endswith(f"--source {after}\n")
 
 
 def test_a_long_command_in_a_mail_is_continued_as_a_shell_reads_it() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import gzip
 import tempfile
+from dataclasses import replace
 from email.header import Header
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import mbox, patchset, posting
+from runner import evidence, mbox, patchset, posting
 from runner.errors import PatchError, TwinbootError
 from runner.patchset import PatchSet
 from runner.tests import tinytree
@@ -297,6 +298,26 @@ def test_any_bytes_in_a_thread_give_patches_or_one_sentence(
         except TwinbootError as error:
             told = (error.message,)
     assert all("\n" not in each for each in told)
+
+
+# What a reply answers
+
+
+def test_a_reply_answers_the_cover_letter_or_the_first_mail(tmp_path: Path) -> None:
+    said = mail("Re: [PATCH 1/2] mm: reuse 1", "", "r1", "mm1.0 mm1.1")
+    found = load(tmp_path, *post(1, 2), said, *post(2, 2)).thread
+    assert found == mbox.Thread("[PATCH v2 0/2] mm: reuse", "<mm2.0>")
+    found = load(tmp_path, *post(1, 2, cover=False)).thread
+    assert found == mbox.Thread("[PATCH 1/2] mm: reuse 1", "<mm1.1>")
+    assert load(tmp_path, diff("a"), name="a.diff").thread == mbox.NO_THREAD
+
+
+@pytest.mark.parametrize("thread", [mbox.Thread("[PATCH] x", "<1@x>"), mbox.NO_THREAD])
+def test_a_run_keeps_what_a_reply_answers(tmp_path: Path, thread: mbox.Thread) -> None:
+    evidence.save_patches(tmp_path, replace(load(tmp_path, *post(1, 1)), thread=thread))
+    assert evidence.saved_thread(tmp_path) == thread
+    evidence.copy_inputs(tmp_path, tmp_path / "other")
+    assert evidence.saved_thread(tmp_path / "other") == thread
 
 
 # Bases
