@@ -163,7 +163,7 @@ def _counts(what: Again, row: Row, now: Comparison) -> Iterator[Count]:
         yield Count(row, symptom, tallies)
     if any(_other(known, run) for each in runs.values() for run in each):
         says = "a run fails, hangs or crashes in another way"
-        tallies = tuple((arm, _others(known, runs[arm])) for arm in what.arms)
+        tallies = tuple((arm, others(known, runs[arm])) for arm in what.arms)
         yield Count(row, dataclasses.replace(FAILS, says=says), tallies)
 
 
@@ -177,9 +177,10 @@ def _other(known: tuple[Symptom, ...], run: Outcome) -> bool:
     return run.verdict in BAD and not any(shown(each, run) for each in known)
 
 
-def _others(known: tuple[Symptom, ...], runs: tuple[Outcome, ...]) -> Tally:
-    seen = sum(_other(known, run) for run in runs)
-    return Tally(seen, len(runs))
+def others(known: tuple[Symptom, ...], runs: tuple[Outcome, ...]) -> Tally:
+    """How many runs failed in no known way, of those that say anything."""
+    told = [run for run in runs if _other(known, run) or shown(FAILS, run) is not None]
+    return Tally(sum(_other(known, run) for run in told), len(told), len(runs) - len(told))
 
 
 def exit_code(found: tuple[Count, ...]) -> int:

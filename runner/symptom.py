@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a row showed, as things that one run shows or does not: so that runs can be counted.
 
-It runs nothing and compares no kernels. A bisection has symptoms of its own (bisect/symptom.py):
-here each finding is counted by itself, a run that crashes is one that fails, and what held before
-it crashed did hold.
+It runs nothing and compares no kernels. A bisection has symptoms of its own (bisect/symptom.py);
+which runs can say that something stayed away is the same for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from runner.binomial import lower_bound, upper_bound
 from runner.comparison import CONFIDENCE, Finding, Row, Subject
-from runner.outcome import BAD, UNJUDGED, Outcome
+from runner.outcome import BAD, Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +21,7 @@ class Symptom:
     """One thing to look for in a run. A measure shows it on the far side of `limit`.
 
     `name` is the invariant, measure or splat signature; `says` the clause that is true then.
+    `foreign`: of a program that is not ours, which has no proof of path.
     """
 
     subject: Subject
@@ -29,6 +29,7 @@ class Symptom:
     says: str
     limit: float = 0.0
     above: bool = True
+    foreign: bool = False
 
 
 FAILS = Symptom("run", "", "a run fails, hangs or crashes")
@@ -69,7 +70,8 @@ def symptoms(row: Row) -> tuple[Symptom, ...]:
     found = [symptom for each in row.findings for symptom in _of_finding(row, each)]
     says = {invariant.name: invariant.says for invariant in row.case.invariants}
     found += [Symptom("invariant", name, says[name]) for name in row.failing_on_both]
-    return tuple(dict.fromkeys(found)) or (FAILS,)
+    foreign = row.case.foreign
+    return tuple(dict.fromkeys(replace(each, foreign=foreign) for each in found)) or (FAILS,)
 
 
 def _of_finding(row: Row, finding: Finding) -> Iterator[Symptom]:
@@ -94,21 +96,34 @@ def _of_measure(row: Row, name: str) -> Iterator[Symptom]:
     yield Symptom("measure", name, f"{spec.says}: {words} than {limit:g}", limit, above)
 
 
+def complete(run: Outcome, foreign: bool = False) -> bool:
+    """Whether what the run does not show, the kernel did not do.
+
+    It came to its end, and one of ours proved its path; a foreign program has no more than its end.
+    """
+    ended = run.ran and run.verdict in (Verdict.PASS, Verdict.FAIL)
+    return ended and (foreign or run.process is Verdict.PASS)
+
+
 def shown(symptom: Symptom, run: Outcome) -> bool | None:
     """Whether a run shows it; None where the run says nothing about it."""
+    seen = _seen(symptom, run)
+    # A foreign program's results are told one by one, and each stands for itself.
+    alone = symptom.foreign and symptom.subject == "invariant"
+    # What was measured on another path is another thing; a failure is one wherever it is.
+    enough = seen and symptom.subject != "measure"
+    return seen if enough or alone or complete(run, symptom.foreign) else None
+
+
+def _seen(symptom: Symptom, run: Outcome) -> bool | None:
     if symptom.subject == "run":
-        return _judged(run, run.verdict in BAD)
+        return run.ran and run.verdict in BAD
     if symptom.subject == "splat":
-        seen = any(splat.signature == symptom.name for splat in run.splats)
-        return seen or _judged(run, False)
+        return any(splat.signature == symptom.name for splat in run.splats)
     if symptom.subject == "measure":
         value = run.measure(symptom.name)
         return None if value is None else (value > symptom.limit) == symptom.above
     return run.breaks(symptom.name)
-
-
-def _judged(run: Outcome, seen: bool) -> bool | None:
-    return None if run.verdict in UNJUDGED or not run.ran else seen
 
 
 def tally(symptom: Symptom, runs: Iterable[Outcome]) -> Tally:

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.outcome import Outcome
+from runner.repro import others
 from runner.symptom import FAILS, Symptom, Tally, shown, symptoms, tally
 from runner.tests.arms import (
     CRASH,
     FAIL,
+    HANG,
     INCONCLUSIVE,
     INFRA,
     PASS,
@@ -87,3 +89,45 @@ def test_a_run_that_says_nothing_is_not_counted_as_clean(verdict: object) -> Non
     assert shown(LEAK, run(no_leak=SKIP)) is None
     assert tally(FAILS, [mute, run(), run(no_leak=FAIL)]) == Tally(1, 2, 1)
     assert shown(LEAK, run(no_leak=PASS)) is False
+
+
+SPLAT = Symptom("splat", "warning: swap", "the kernel says something of swap")
+FEWER = Symptom("measure", "pages_reused", "fewer pages reused", 500, above=False)
+UNPROVED = run(data_intact=FAIL, process=INCONCLUSIVE, measures={"pages_reused": 5})
+
+
+@pytest.mark.parametrize(
+    "mute",
+    [run(SKIP, SKIP), run(process=SKIP), run(process=HANG), run(process=CRASH), run(process=FAIL)],
+)
+def test_a_run_that_did_not_come_to_its_end_is_no_clean_run_of_any_complaint(mute: Outcome) -> None:
+    assert shown(SPLAT, mute) is None
+    assert shown(SPLAT, replace(mute, splats=(splat("swap"),))) is True
+    assert tally(SPLAT, [mute] * 10) == Tally(0, 0, 10)
+
+
+def test_a_run_that_is_skipped_is_no_clean_run_of_a_failure() -> None:
+    assert tally(FAILS, [run(SKIP, SKIP)] * 10) == Tally(0, 0, 10)
+    assert shown(FAILS, run(process=HANG)) is True
+
+
+def test_a_failure_beside_it_does_not_stand_in_for_the_proof_of_path() -> None:
+    assert UNPROVED.verdict is FAIL
+    assert [shown(each, UNPROVED) for each in (LEAK, SPLAT, FEWER)] == [None, None, None]
+    assert shown(FAILS, UNPROVED) is True
+    assert shown(LEAK, run(no_leak=FAIL, process=INCONCLUSIVE)) is True
+    assert shown(LEAK, run(data_intact=FAIL)) is False
+
+
+def test_each_result_of_a_foreign_program_stands_for_itself() -> None:
+    """It has no proof, and exit code 1 is its usual way to tell of a failure."""
+    leak, complaint = replace(LEAK, foreign=True), replace(SPLAT, foreign=True)
+    assert shown(leak, run(process=INCONCLUSIVE)) is False
+    assert shown(complaint, run(process=FAIL)) is False
+    assert shown(complaint, run(process=HANG)) is None
+
+
+def test_what_happened_in_another_way_is_counted_among_the_runs_that_say_something() -> None:
+    died = replace(run(process=CRASH), ran=False)
+    runs = (run(), run(no_leak=FAIL), run(process=HANG), run(process=INFRA), run(SKIP, SKIP), died)
+    assert others((LEAK,), runs) == Tally(2, 4, 2)
