@@ -2,8 +2,8 @@
 """What decides: one symptom, found at the bad end or named by the user, and whether a run shows it.
 
 Never "any failure": a run that shows something else says nothing of the symptom. Pure. It is not
-runner/symptom.py, which counts what a finding on two kernels was: there any crash is a failure, and
-what held in a run that crashed later did hold; here both would lead the search astray.
+runner/symptom.py, which counts what a finding on two kernels was: there any crash is a failure.
+Which runs can say that something stayed away is the same for both.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from runner.case import Case
 from runner.judging import GUEST
 from runner.outcome import BAD, Outcome, Verdict
 from runner.splat import Splat
+from runner.symptom import complete
 
 Kind = Literal["invariant", "end", "splat", "boot", "measure"]
-# A run that came to its end: what it does not show, the kernel did not do.
-COMPLETE = (Verdict.PASS, Verdict.FAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +89,16 @@ def look(symptom: Symptom, outcomes: Sequence[Outcome], case: str) -> Sight:
     if not run.ran:
         return Sight(None, run.reason)
     shown = _shows(symptom, run)
-    if shown is None or (not shown and run.verdict not in COMPLETE):
-        return Sight(None, f"{run.verdict.name}: {run.reason}")
+    if shown is None or (not shown and not complete(run)):
+        return Sight(None, _why_untold(run))
     return Sight(shown, run.reason)
+
+
+def _why_untold(run: Outcome) -> str:
+    """The reason of a failure may be another than that the run says nothing."""
+    what = f"{run.verdict.name}: {run.reason}"
+    masked = run.process is not run.verdict and run.process is not Verdict.PASS
+    return f"{what}; apart from that {run.process.name}" if masked else what
 
 
 def _shows(symptom: Symptom, run: Outcome) -> bool | None:
@@ -102,7 +108,7 @@ def _shows(symptom: Symptom, run: Outcome) -> bool | None:
         return run.process.name in symptom.names
     if symptom.kind == "measure":
         value = run.measure(symptom.names[0])
-        if value is None or run.verdict not in COMPLETE:
+        if value is None or not complete(run):
             return None
         over = symptom.above is not None and value > symptom.above
         return over or (symptom.below is not None and value < symptom.below)

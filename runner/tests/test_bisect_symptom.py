@@ -87,6 +87,29 @@ def test_a_run_without_a_verdict_says_nothing_though_its_invariants_held(verdict
     assert sight(Symptom("invariant", ("no_leak",)), replace(PASSED, verdict=verdict)) is None
 
 
+@pytest.mark.parametrize("process", [Verdict.INCONCLUSIVE, Verdict.FAIL])
+def test_another_failure_does_not_stand_in_for_the_proof_of_path_or_an_orderly_end(
+    process: Verdict,
+) -> None:
+    checks = (Checked("data_intact", Verdict.FAIL, ""), Checked("no_leak", Verdict.PASS, ""))
+    run = replace(PASSED, verdict=Verdict.FAIL, process=process, invariants=checks)
+    for symptom in (
+        Symptom("invariant", ("no_leak",)),
+        Symptom("splat", ("bug: f < g",)),
+        Symptom("measure", ("copies",), above=6),
+        Symptom("measure", ("copies",), above=8),
+        Symptom("end", ("HANG",)),
+    ):
+        assert sight(symptom, run) is None
+    assert sight(Symptom("invariant", ("data_intact",)), run) is True
+
+
+def test_a_skipped_kernel_is_told_why_though_something_graver_failed() -> None:
+    run = replace(LEAKED, process=Verdict.INCONCLUSIVE, reason="no_leak: leaks")
+    told = look(Symptom("invariant", ("data_intact",)), [run], REUSE.id).text
+    assert told == "FAIL: no_leak: leaks; apart from that INCONCLUSIVE"
+
+
 def test_a_crash_says_nothing_of_an_invariant_and_what_it_was_is_told() -> None:
     run = replace(CRASHED, reason="kernel BUG at mm/x.c:1")
     found = look(Symptom("invariant", ("no_leak",)), (BOOTED, run), REUSE.id)
