@@ -38,12 +38,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """What is looked for. `names`: invariants, verdicts, splat signatures, or the measure."""
+    """What is looked for. `names`: invariants, verdicts, splat signatures, or the measure.
+
+    `manner` is how the run ended, of kind "end"; any end of that verdict without it, as in what was
+    saved before there was one.
+    """
 
     kind: Kind
     names: tuple[str, ...]
     above: float | None = None
     below: float | None = None
+    manner: str = ""
 
     def clause(self, case: Case, swap: str) -> str:
         """What a bad kernel does, as a clause."""
@@ -55,8 +60,8 @@ class Symptom:
                 told = [says.get(name) or f"`{name}` fails" for name in self.names]
                 return f"{'; '.join(told)} ({where})"
             case "end":
-                how = {"HANG": "does not end", "FAIL": "fails"}.get(which, which)
-                return f"{where} {how}"
+                how = {"HANG": "does not end", "FAIL": "fails", "CRASH": "crashes"}[which]
+                return f"{where} {how}" + (f": {self.manner}" if self.manner else "")
             case "splat":
                 return f"the kernel complains in {where}: {which}"
             case "boot":
@@ -105,7 +110,7 @@ def _shows(symptom: Symptom, run: Outcome) -> bool | None:
     if symptom.kind == "invariant":
         return run.breaks(*symptom.names)
     if symptom.kind == "end":
-        return run.process.name in symptom.names
+        return run.process.name in symptom.names and symptom.manner in ("", _manner(run))
     if symptom.kind == "measure":
         value = run.measure(symptom.names[0])
         if value is None or not complete(run):
@@ -180,4 +185,15 @@ def _symptom_of(run: Outcome) -> Symptom:
     fatal: list[Splat] = [splat for splat in run.splats if splat.fatal]
     if run.verdict is Verdict.CRASH and fatal:
         return Symptom("splat", (fatal[0].signature,))
-    return Symptom("end", (run.process.name,))
+    return Symptom("end", (run.process.name,), manner=_manner(run))
+
+
+def _manner(run: Outcome) -> str:
+    """How a run failed or crashed, where that is what is told of it; a hang is a hang.
+
+    Not the splat in parentheses behind it, which may be an older one.
+    """
+    if run.process is Verdict.HANG:
+        return ""
+    fatal = next((splat.signature for splat in run.splats if splat.fatal), "")
+    return fatal or run.reason.partition(" (")[0]

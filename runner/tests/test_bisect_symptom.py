@@ -162,6 +162,36 @@ def test_a_case_that_hangs_is_looked_for_as_a_hang() -> None:
     assert sight(symptom, CRASHED) is None
 
 
+def ended(process: Verdict, reason: str) -> Outcome:
+    return replace(PASSED, verdict=process, process=process, reason=reason, invariants=())
+
+
+OOM = ended(Verdict.FAIL, "the out-of-memory killer ended the program")
+SEGFAULT = ended(Verdict.FAIL, "signal 11 ended the program")
+CODE = ended(Verdict.FAIL, "exit code 3 although no result is `not ok`")
+OOM_PANIC = ended(Verdict.CRASH, "the kernel panicked for lack of memory")
+PANIC = ended(Verdict.CRASH, "the kernel panicked (warning: at mm/x.c:1)")
+
+
+@pytest.mark.parametrize("bad", [OOM, SEGFAULT, CODE, OOM_PANIC, PANIC])
+def test_a_case_that_fails_by_its_end_is_looked_for_by_the_manner_of_it(bad: Outcome) -> None:
+    symptom = seen(Wanted(), bad)
+    for other in (OOM, SEGFAULT, CODE, OOM_PANIC, PANIC, CRASHED):
+        assert sight(symptom, other) is (True if other is bad else None)
+    assert sight(symptom, PASSED) is False
+
+
+def test_what_else_the_console_said_is_no_part_of_the_manner() -> None:
+    other = replace(PANIC, reason="the kernel panicked (warning: at mm/y.c:2)")
+    assert sight(seen(Wanted(), PANIC), other) is True
+    assert sight(seen(Wanted(), PANIC), replace(PANIC, splats=(BUG,))) is None
+
+
+def test_an_end_that_was_saved_without_its_manner_is_any_end_of_its_kind() -> None:
+    saved = Symptom("end", ("FAIL",))
+    assert [sight(saved, each) for each in (OOM, SEGFAULT, PASSED)] == [True, True, False]
+
+
 def test_a_bad_end_that_passes_settles_nothing() -> None:
     assert settle(Wanted(), [(BOOTED, PASSED)], REUSE) is None
 
@@ -172,6 +202,7 @@ def test_each_symptom_has_a_clause() -> None:
         for symptom in (
             Symptom("invariant", ("no_leak",)),
             Symptom("end", ("HANG",)),
+            Symptom("end", ("FAIL",), manner="signal 11 ended the program"),
             Symptom("splat", ("bug: f < g",)),
             Symptom("boot", ("it hangs",)),
             Symptom("measure", ("copies",), above=7),
@@ -180,6 +211,7 @@ def test_each_symptom_has_a_clause() -> None:
     assert clauses == [
         "the parent's secret reaches the child (cow/wr_hit on nullblk)",
         "cow/wr_hit on nullblk does not end",
+        "cow/wr_hit on nullblk fails: signal 11 ended the program",
         "the kernel complains in cow/wr_hit on nullblk: bug: f < g",
         "the kernel does not boot: it hangs",
         "copies of cow/wr_hit on nullblk is above 7",
