@@ -32,7 +32,7 @@ from runner.outcome import Outcome, Verdict
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
 from runner.swap import swap_named
-from runner.transcript import Transcript
+from runner.transcript import Transcript, whole_trials
 from runner.trial import Trial
 
 # So many runs that say nothing, and one more for each that did, before a kernel is given up.
@@ -208,16 +208,16 @@ class KernelBench:
         return self.notebook.folder / "kernels" / kernel[:32]
 
     def _known(self, kernel: str) -> Runs:
-        """The judged runs of a kernel, those of earlier sessions included."""
+        """The judged runs of a kernel, those of earlier sessions included.
+
+        One that was half saved when a session was killed is none of them.
+        """
         if kernel not in self._runs:
-            scripts: dict[int, list[Transcript]] = {}
-            for path in sorted((self._folder(kernel) / "transcripts").glob("*.json")):
-                transcript = evidence.load_transcript(path)
-                scripts.setdefault(transcript.boot.repeat, []).append(transcript)
-            cases = (self.chosen,)
+            paths = (self._folder(kernel) / "transcripts").glob("*.json")
+            whole = whole_trials(map(evidence.load_transcript, sorted(paths)))
             self._runs[kernel] = {
-                repeat: judge_guests(sorted(parts, key=lambda part: part.boot.part), cases)
-                for repeat, parts in scripts.items()
+                repeat: judge_guests(parts, (self.chosen,))
+                for (_, _, repeat, _), parts in whole.items()
             }
         return self._runs[kernel]
 

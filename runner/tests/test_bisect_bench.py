@@ -455,6 +455,30 @@ def test_killed_between_any_two_boots_it_goes_on_and_boots_nothing_twice(
     assert kept == sum(int(line) for line in count.read_text().split())
 
 
+def test_a_run_that_was_half_saved_when_it_was_killed_is_run_again(
+    boots: Boots, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each first guest dies in its boot, and the second one, in which the case ran, is not kept."""
+
+    def twice(todo: tuple[Trial, ...], desk: Desk, _progress: Callable[[str], None]) -> None:
+        for trial in todo:
+            boots.append(trial.image.read_bytes())
+            second = guest(trial)
+            dead = replace(second, logs=(), console="Kernel panic - not syncing: no\n", end="panic")
+            second = replace(second, boot=replace(second.boot, part=1))
+            desk.keep(trial, (dead, second))
+
+    monkeypatch.setattr(matrix, "run_all", twice)
+    history(tiny, *harmless(1), ("", LEAK))
+    state = tmp_path / "state"
+    text, booted = bisected(plan_of(tiny, 2), state).text, len(boots)
+    assert text.splitlines()[0].endswith(" commit 2")
+    for path in state.glob("kernels/*/transcripts/*-1.json"):
+        path.unlink()
+    assert session.resume(state, lambda _: None).text == text
+    assert len(boots) == 2 * booted
+
+
 def test_a_folder_that_holds_a_bisection_is_not_begun_again(
     boots: Boots, tiny: Path, tmp_path: Path
 ) -> None:
