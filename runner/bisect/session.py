@@ -100,5 +100,6 @@ def log(folder: Path) -> str:
     if isinstance(searched.space, Commits):
         return commits.replayable(searched.space, answers, found)
     lines = [f"# {term}: {searched.title(each)}" for each, term in answers.items()]
-    lines += [f"# first {searched.kind}: {searched.title(each)}" for each in found]
+    which = "first" if notebook.read("result").get("decided", True) else "possible first"
+    lines += [f"# {which} {searched.kind}: {searched.title(each)}" for each in found]
     return "".join(f"{line}\n" for line in lines)

@@ -36,12 +36,13 @@ class Found:
     """The end of the search. More than one `answer`: those between them could not be tested.
 
     It rests on its neighbours: `clean` were called good, and would make it wrong if they were not;
-    `shown` are bad.
+    `shown` are bad. `unjudged` are smaller answers, one of which may do, that cannot be judged.
     """
 
     answer: tuple[str, ...]
     clean: tuple[str, ...]
     shown: tuple[str, ...]
+    unjudged: tuple[str, ...] = ()
 
 
 class Space(Protocol):

@@ -55,7 +55,13 @@ def _lines(result: Result, subject: Subject) -> Iterator[str]:
 
 def _answer(result: Result, subject: Subject) -> Iterator[str]:
     if subject.kind == "option":
-        yield f"these options make it bad: {subject.title(result.found.answer[0])}"
+        title = subject.title(result.found.answer[0])
+        if result.decided:
+            yield f"these options make it bad: {title}"
+            return
+        yield f"at most these options make it bad: {title}; fewer may do, which cannot be judged:"
+        for each in result.found.unjudged:
+            yield f"  {subject.title(each)}"
         return
     if result.decided:
         yield f"first {subject.wanted} {subject.kind}: {subject.title(result.found.answer[0])}"

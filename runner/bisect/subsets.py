@@ -60,7 +60,8 @@ class Subsets:
             return Next(name_of(unknown.asked), unknown.left)
         smaller = [name_of(_without(least, (each,))) for each in least]
         clean = tuple(each for each in smaller if answers[each] is Term.GOOD)
-        return Found((name_of(least),), clean, (name_of(least),))
+        unjudged = tuple(each for each in smaller if answers[each] is Term.SKIP)
+        return Found((name_of(least),), clean, (name_of(least),), unjudged)
 
 
 def name_of(items: Items) -> str:
@@ -75,7 +76,7 @@ def items_of(name: str) -> Items:
 
 
 def _ddmin(items: Items, bad: Callable[[Items, int], bool]) -> Items:
-    """A subset that is bad and of which no single item can be left out."""
+    """A subset that is bad, and without any single item of it good or not to be judged."""
     parts = 2
     while len(items) > 1:
         chunks = tuple(_split(items, parts))

@@ -91,7 +91,7 @@ class Result:
 
     @property
     def decided(self) -> bool:
-        return len(self.found.answer) == 1
+        return len(self.found.answer) == 1 and not self.found.unjudged
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.binomial import lower_bound
+from runner.bisect import story
 from runner.bisect.line import Line
 from runner.bisect.space import Found, Next, Term
+from runner.bisect.story import Subject
 from runner.bisect.subsets import Subsets, items_of, name_of
 from runner.bisect.surety import Rate, Surety, step_runs
 from runner.bisect.walk import Asked, Result, walk
@@ -97,6 +100,41 @@ def test_options_that_cannot_be_built_without_one_another_are_still_narrowed() -
 
     result = walk(Subsets(16), FakeBench(rate), Asked())
     assert items_of(result.found.answer[0]) == (3, 4, 9)
+    assert {items_of(each) for each in result.found.unjudged} == {(3, 9), (4, 9)}
+
+
+def options(rate: Callable[[str], float | None], count: int) -> tuple[Result, str]:
+    """The answer, and its first sentences."""
+    result = walk(Subsets(count), FakeBench(rate), Asked())
+    subject = Subject("option", fixes=False, title=lambda each: f"{items_of(each)}", symptom="")
+    return result, story.told(result, subject).partition("bad means")[0]
+
+
+def test_an_option_that_cannot_be_tried_alone_leaves_it_open_which_are_needed() -> None:
+    """Number 1 alone is to blame, and does not build without number 0."""
+    result, told = options(lambda each: {"2": None, "3": 1.0}.get(each, 0.0), 2)
+    assert not result.decided
+    assert told == (
+        "at most these options make it bad: (0, 1); fewer may do, which cannot be judged:\n  (1,)\n"
+    )
+    result, told = options(lambda each: float(each == "3"), 2)
+    assert result.decided
+    assert told == "these options make it bad: (0, 1)\n"
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, 7), min_size=1), st.sets(st.integers(1, 254)))
+def test_options_are_called_the_cause_only_where_all_of_them_are_needed(
+    cause: set[int], skips: set[int]
+) -> None:
+    def rate(candidate: str) -> float | None:
+        unjudged = int(candidate, 16) in skips
+        return None if unjudged else float(cause <= set(items_of(candidate)))
+
+    result, _ = options(rate, 8)
+    found = set(items_of(result.found.answer[0]))
+    assert cause <= found
+    assert not result.decided or found == cause
 
 
 @settings(deadline=None)

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
 
+from runner.bisect import session
+from runner.bisect.fields import Field
 from runner.bisect.plan import BisectPlan, Notebook
+from runner.bisect.subsets import Subsets
 from runner.bisect.walk import Asked
 from runner.cli import app
 
@@ -41,6 +45,19 @@ def test_what_cannot_be_searched_is_refused(
     ended = CliRunner().invoke(app, ["bisect", *words])
     assert ended.exit_code == 2
     assert sentence in ended.output
+
+
+@pytest.mark.parametrize(("decided", "words"), [(True, "first"), (False, "possible first")])
+def test_the_log_names_an_answer_that_is_not_decided_a_possible_one(
+    decided: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = Field("option", Subsets(2), cast(Any, None), lambda each: f"set {each}", "")
+    monkeypatch.setattr(session, "open_field", lambda *_: searched)
+    notebook = Notebook(tmp_path)
+    notebook.begin(BisectPlan("", "", "gup/leak_base", "none"))
+    notebook.write("answers", {"2": "skip"})
+    notebook.write("result", {"decided": decided, "answer": [{"candidate": "3"}]})
+    assert session.log(tmp_path) == f"# skip: set 2\n# {words} option: set 3\n"
 
 
 def test_a_resumed_bisection_takes_only_another_confidence(
