@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runner.comparison import Comparison, Overall
+from runner.comparison import Comparison, Overall, Row
 from runner.errors import BuildFailed, CommandFailed, ConfigLost, PatchError, TwinbootError
 from runner.judging import GUEST
 from runner.outcome import Verdict
@@ -15,25 +15,50 @@ GOOD, BAD, SKIP, STOP = 0, 1, 125, 128
 OF_THE_TREE = ("make", "scripts/kconfig/merge_config.sh")
 
 
-def of_result(comparison: Comparison) -> int:
+def of_result(comparison: Comparison, named: Iterable[str] = ()) -> int:
     """Two kernels: a regression is bad. One kernel in both arms: a failed case is bad.
 
     A crash or a hang of one kernel is neither: nobody said that it is the one that is looked for.
+    Nor is what is `good` but for a case of `named`, which the user chose by its id, and which this
+    kernel skips: that others passed says nothing of it.
     """
+    code = _code(comparison)
+    return SKIP if code == GOOD and _unheard((comparison,), named) else code
+
+
+def of_series(prefixes: Iterable[Comparison | None], named: Iterable[str] = ()) -> int:
+    """Bad where any prefix is; None is one that cannot be built, as good as no answer."""
+    found = tuple(prefixes)
+    codes = {_code(each) if each else SKIP for each in found}
+    if BAD in codes:
+        return BAD
+    unheard = _unheard((each for each in found if each), named)
+    return SKIP if SKIP in codes or unheard else GOOD
+
+
+def _code(comparison: Comparison) -> int:
     if not comparison.twins.identical:
         codes = {Overall.CLEAN: GOOD, Overall.REGRESSION: BAD}
         return codes.get(comparison.overall, SKIP)
     rows = [row for row in comparison.rows if row.case != GUEST]
-    seen = {run.verdict for row in rows for run in (*row.base.runs, *row.patched.runs)}
+    seen = {verdict for row in rows for verdict in _verdicts(row)}
     if Verdict.FAIL in seen:
         return BAD
-    return GOOD if Verdict.PASS in seen and seen <= {Verdict.PASS, Verdict.SKIP} else SKIP
+    whole = Verdict.PASS in seen and not comparison.missing
+    return GOOD if whole and seen <= {Verdict.PASS, Verdict.SKIP} else SKIP
 
 
-def of_series(prefixes: Iterable[Comparison | None]) -> int:
-    """Bad where any prefix is; None is one that cannot be built, as good as no answer."""
-    codes = {of_result(each) if each else SKIP for each in prefixes}
-    return next((code for code in (BAD, SKIP) if code in codes), GOOD)
+def _unheard(comparisons: Iterable[Comparison], named: Iterable[str]) -> bool:
+    """Whether a case of these was skipped in every run."""
+    seen: dict[str, set[Verdict]] = {}
+    for comparison in comparisons:
+        for row in comparison.rows:
+            seen.setdefault(row.case.id, set()).update(_verdicts(row))
+    return any(seen.get(name) == {Verdict.SKIP} for name in named)
+
+
+def _verdicts(row: Row) -> set[Verdict]:
+    return {run.verdict for run in (*row.base.runs, *row.patched.runs)}
 
 
 def of_ending(code: int) -> int:

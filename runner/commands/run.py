@@ -251,13 +251,14 @@ def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
     try:
         if plan.each:
             steps = _walk(plan, wanted.known, quiet)
-            raise typer.Exit(exitcode.of_series(step.comparison for step in steps))
+            raise typer.Exit(exitcode.of_series((step.comparison for step in steps), plan.cases))
         with Teller(quiet) as tell:
             comparison = run_experiment(plan, tell)
     except TwinbootError as error:
         print(f"twinboot: {error}", file=sys.stderr)
         raise typer.Exit(exitcode.of_error(error)) from None
-    raise typer.Exit(exitcode.of_result(deliver(comparison, plan.folder, wanted)))
+    delivered = deliver(comparison, plan.folder, wanted)
+    raise typer.Exit(exitcode.of_result(delivered, plan.cases))
 
 
 def _keep_running(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from runner.bisect import exitcode
 from runner.bisect.symptom import Sight, Symptom, Wanted, does_not_boot, look, settle
+from runner.cli import app
 from runner.comparison import compare
 from runner.errors import (
     BuildFailed,
@@ -27,6 +29,7 @@ from runner.splat import Splat
 from runner.symptom import Symptom as Leak
 from runner.symptom import shown
 from runner.tests.arms import REUSE, TWINS
+from runner.twins import Twins
 
 PASSED = Outcome(
     case=REUSE.id,
@@ -246,6 +249,68 @@ def test_one_kernel_alone_is_judged_by_its_case(run: Outcome, code: int) -> None
 )
 def test_two_kernels_are_judged_by_what_changed(base: Outcome, patched: Outcome, code: int) -> None:
     assert exitcode.of_result(compare([REUSE], [base], [patched], TWINS)) == code
+
+
+SKIPPED = replace(PASSED, verdict=Verdict.SKIP, invariants=())
+FAULT = replace(REUSE, id="gup/other")
+WARNED = replace(PASSED, splats=(Splat("warning", "warning: x", ("x",), "warning: x", ""),))
+
+
+@pytest.mark.parametrize("twins", [SAME, TWINS])
+@pytest.mark.parametrize(
+    ("named", "code"), [((REUSE.id,), 125), ((REUSE.id, FAULT.id), 125), (("cow",), 0), ((), 0)]
+)
+def test_a_case_chosen_by_its_id_is_not_good_where_the_kernel_skips_it(
+    named: tuple[str, ...], code: int, twins: Twins
+) -> None:
+    """Others pass beside it; of a group or of the default selection some are always skipped."""
+    runs = [SKIPPED, replace(PASSED, case=FAULT.id)]
+    found = compare([REUSE, FAULT], runs, runs, twins)
+    assert exitcode.of_result(found, named) == code
+    assert exitcode.of_series([found, found], named) == code
+
+
+@pytest.mark.parametrize(("word", "code"), [(REUSE.id, 125), (REUSE.group, 0)])
+def test_the_cases_chosen_on_the_command_line_must_not_be_skipped(
+    word: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [SKIPPED, replace(PASSED, case=FAULT.id)]
+    found = compare([REUSE, FAULT], runs, runs, SAME)
+    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path))
+    monkeypatch.setattr("runner.commands.run.run_experiment", lambda *_: found)
+    monkeypatch.setattr("runner.commands.run.deliver", lambda comparison, *_: comparison)
+    words = ["run", "--patch", "none", "--case", word, "--case", FAULT.id, "--bisect-exit"]
+    assert CliRunner().invoke(app, words).exit_code == code
+
+
+def test_a_case_that_passes_on_one_of_its_swaps_is_heard() -> None:
+    runs = [SKIPPED, replace(PASSED, swap="zram")]
+    assert exitcode.of_result(compare([REUSE], runs, runs, SAME), (REUSE.id,)) == 0
+
+
+def test_a_case_that_fails_is_bad_though_a_named_one_is_skipped() -> None:
+    runs = [SKIPPED, replace(LEAKED, case=FAULT.id)]
+    assert exitcode.of_result(compare([REUSE, FAULT], runs, runs, SAME), (REUSE.id,)) == 1
+
+
+def test_a_case_that_a_later_patch_of_the_series_makes_run_is_heard() -> None:
+    found = [compare([REUSE], [SKIPPED], [run], TWINS) for run in (SKIPPED, PASSED)]
+    assert exitcode.of_series([None, *found], (REUSE.id,)) == 125
+    other = replace(PASSED, case=FAULT.id)
+    found = [
+        compare([REUSE, FAULT], [SKIPPED, other], [run, other], TWINS) for run in (SKIPPED, PASSED)
+    ]
+    assert exitcode.of_series(found[:1], (REUSE.id,)) == 125
+    assert exitcode.of_series(found, (REUSE.id,)) == 0
+
+
+def test_one_kernel_of_which_a_part_has_not_run_is_not_good() -> None:
+    found = compare([REUSE], [PASSED], [PASSED], SAME)
+    assert exitcode.of_result(replace(found, missing=("shard 2 of 2",), planned=2)) == 125
+
+
+def test_a_complaint_that_its_case_survives_is_not_what_one_kernel_is_judged_by() -> None:
+    assert exitcode.of_result(compare([REUSE], [WARNED], [WARNED], SAME)) == 0
 
 
 def test_one_of_several_invariants_that_failed_decides_and_one_unknown_leaves_it_open() -> None:
