@@ -99,10 +99,11 @@ def _of_measure(row: Row, name: str) -> Iterator[Symptom]:
 def complete(run: Outcome, foreign: bool = False) -> bool:
     """Whether what the run does not show, the kernel did not do.
 
-    It came to its end, and one of ours proved its path; a foreign program has no more than its end.
+    It came to its end in good order, and so proved its path; a foreign program may end with a
+    failure that no result tells of.
     """
-    ended = run.ran and run.verdict in (Verdict.PASS, Verdict.FAIL)
-    return ended and (foreign or run.process is Verdict.PASS)
+    orderly = (Verdict.PASS, Verdict.FAIL) if foreign else (Verdict.PASS,)
+    return run.ran and run.verdict in (Verdict.PASS, Verdict.FAIL) and run.process in orderly
 
 
 def shown(symptom: Symptom, run: Outcome) -> bool | None:

@@ -101,9 +101,8 @@ def look(symptom: Symptom, outcomes: Sequence[Outcome], case: str) -> Sight:
 
 def _why_untold(run: Outcome) -> str:
     """The reason of a failure may be another than that the run says nothing."""
-    what = f"{run.verdict.name}: {run.reason}"
-    masked = run.process is not run.verdict and run.process is not Verdict.PASS
-    return f"{what}; apart from that {run.process.name}" if masked else what
+    masked = run.unsaid and run.unsaid != run.reason
+    return f"{run.verdict.name}: {run.reason}" + (f"; and {run.unsaid}" if masked else "")
 
 
 def _shows(symptom: Symptom, run: Outcome) -> bool | None:

@@ -108,9 +108,9 @@ def test_another_failure_does_not_stand_in_for_the_proof_of_path_or_an_orderly_e
 
 
 def test_a_skipped_kernel_is_told_why_though_something_graver_failed() -> None:
-    run = replace(LEAKED, process=Verdict.INCONCLUSIVE, reason="no_leak: leaks")
+    run = replace(LEAKED, process=Verdict.INCONCLUSIVE, reason="no_leak: leaks", unsaid="no proof")
     told = look(Symptom("invariant", ("data_intact",)), [run], REUSE.id).text
-    assert told == "FAIL: no_leak: leaks; apart from that INCONCLUSIVE"
+    assert told == "FAIL: no_leak: leaks; and no proof"
 
 
 def test_a_crash_says_nothing_of_an_invariant_and_what_it_was_is_told() -> None:

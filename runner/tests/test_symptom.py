@@ -125,6 +125,7 @@ def test_each_result_of_a_foreign_program_stands_for_itself() -> None:
     assert shown(leak, run(process=INCONCLUSIVE)) is False
     assert shown(complaint, run(process=FAIL)) is False
     assert shown(complaint, run(process=HANG)) is None
+    assert shown(complaint, run(no_leak=FAIL, process=INCONCLUSIVE)) is None
 
 
 def test_what_happened_in_another_way_is_counted_among_the_runs_that_say_something() -> None:
