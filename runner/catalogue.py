@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `twinboot list` shows: cases, costs, swaps, patches, sources, fragments, as tables.
+"""What `twinboot list` shows: cases, costs, swaps, patches, sources, fragments, runs, as tables.
 
-It reads folders and the case table; nothing is fetched or built.
+It reads folders and the case table; nothing is fetched, built or judged.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.table import Table
 
-from runner import case, variant
+from runner import case, host, variant
+from runner import each as series
 from runner.errors import UserError
-from runner.experiment import CASES, COSTS, DEFAULT_SOURCE, FRAGMENTS, PATCHES, ROOT
+from runner.experiment import CASES, COSTS, DEFAULT_SOURCE, FRAGMENTS, PATCHES, ROOT, plan_of
 from runner.swap import SWAPS
 
 Rows = Iterator[tuple[str, ...]]
@@ -52,9 +54,9 @@ def _swaps() -> Rows:
 
 def _patches() -> Rows:
     """Variants by their short names, a row for each range of kernels; then single patches."""
-    series = sorted(path.parent for path in PATCHES.rglob("series"))
+    folders = sorted(path.parent for path in PATCHES.rglob("series"))
     short = {path: each.name for each in variant.variants(PATCHES) for path in variant.ranges(each)}
-    for folder in series:
+    for folder in folders:
         names = [line.split()[0] for line in _lines(folder / "series")]
         length = f"{len(names)} patch{'es' if len(names) > 1 else ''}"
         if folder in short:
@@ -62,7 +64,7 @@ def _patches() -> Rows:
         else:
             yield str(folder.relative_to(ROOT)), length, _subject(folder / names[-1])
     for path in sorted(PATCHES.rglob("*.patch")):
-        if path.parent not in series:
+        if path.parent not in folders:
             yield str(path.relative_to(ROOT)), "1 patch", _subject(path)
 
 
@@ -93,6 +95,30 @@ def _fragments() -> Rows:
         yield path.stem, "always" if path.stem in FRAGMENTS else "--kconfig", about
 
 
+def _runs() -> Rows:
+    """Those in the cache, the newest first, with the word that was said last."""
+    plans = (host.cache_dir() / "runs").glob("*/plan.json")
+    for folder in (path.parent for path in sorted(plans, key=_age, reverse=True)):
+        try:
+            plan = plan_of(folder)
+        except UserError:
+            continue
+        yield folder.name, plan.patch, plan.source, _said(folder)
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _said(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "comparison.json").read_bytes())["sentence"])
+    except FileNotFoundError:
+        return "a walk: series.md" if series.is_walk(folder) else "not finished"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unreadable"
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "cases": (("case", "swap", "what it would catch"), _cases),
     "costs": (("cost case", "swap", "what it would catch"), _costs),
@@ -100,4 +126,5 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "patches": (("patch set", "length", "subject of the last"), _patches),
     "sources": (("source", "what it is"), _sources),
     "fragments": (("fragment", "when", "what it is for"), _fragments),
+    "runs": (("run", "patch", "source", "verdict"), _runs),
 }

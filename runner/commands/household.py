@@ -15,11 +15,9 @@ from runner.progress import Teller
 
 @guarded
 def list_things(
-    what: Annotated[
-        str, typer.Argument(help="cases, costs, swaps, patches, sources or fragments.")
-    ] = "cases",
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(catalogue.TABLES)}.")] = "cases",
 ) -> None:
-    """What there is: cases, costs, swaps, patches, sources, fragments."""
+    """What there is: cases, costs, swaps, patches, sources, fragments, earlier runs."""
     console().print(catalogue.table(what))
 
 
