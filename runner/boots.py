@@ -12,7 +12,6 @@ from pathlib import Path
 
 from runner import baseline, evidence, matrix, resume, shard
 from runner.comparison import Comparison, compare_transcripts
-from runner.doubt import rows_in_doubt, rows_on_trust
 from runner.evidence import Evidence
 from runner.host import Progress
 from runner.matrix import Matrix
@@ -54,7 +53,8 @@ def begin(asked: Boots, now: Evidence, progress: Progress) -> None:
         told = baseline.note(asked.baseline, saved, taken)
         progress(told)
         twins = replace(twins, notes=(*twins.notes, told))
-    evidence.begin_run(asked.folder, twins, now.cases, now.origin)
+    origin = replace(now.origin, confirm=asked.confirm)
+    evidence.begin_run(asked.folder, twins, now.cases, origin)
 
 
 def boot_and_compare(asked: Boots, progress: Progress) -> Comparison:
@@ -91,9 +91,8 @@ def _boot_all(asked: Boots, trials: Iterable[Trial], progress: Progress) -> None
 
 def _second_look(asked: Boots, saved: Evidence) -> Iterator[Trial]:
     """More runs of the rows in doubt, as often as --confirm says."""
-    in_doubt = rows_on_trust if asked.baseline else rows_in_doubt
     last = max((each.boot.repeat for each in saved.transcripts), default=asked.matrix.repeats)
-    for kind, cases in in_doubt(judged(saved)).items():
+    for kind, cases in resume.in_doubt(saved, _compared(saved)).items():
         part = replace(
             asked.matrix,
             swaps=(swap_named(kind),),
@@ -111,9 +110,27 @@ def compare_saved(folder: Path) -> Comparison:
 
 def judged(saved: Evidence) -> Comparison:
     """What the evidence of a run says, with what a shard's or a baseline's cannot say."""
-    compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
-    comparison, cut = baseline.distrusted(compared, saved), saved.origin.cut
+    comparison, cut = _compared(saved), saved.origin.cut
     if cut is None:
         return comparison
     missing = shard.missing(cut, comparison.rows, saved.twins.repeats)
-    return replace(comparison, planned=len(cut.rows), missing=missing)
+    return replace(comparison, planned=len(cut.rows), missing=(*missing, *_unconfirmed(saved)))
+
+
+def _compared(saved: Evidence) -> Comparison:
+    """The rows that there are, whatever is missing."""
+    compared = compare_transcripts(saved.cases, saved.transcripts, saved.twins)
+    return baseline.distrusted(compared, saved)
+
+
+def _unconfirmed(saved: Evidence) -> tuple[str, ...]:
+    """What is in doubt and has not run again as often as it was to."""
+    if not saved.origin.confirm:
+        return ()
+    left = sum(
+        resume.unconfirmed(part, _compared(resume.first_look(part)))
+        for part in resume.by_shard(saved)
+    )
+    if not left:
+        return ()
+    return (f"the second look at {left} row{'s' if left > 1 else ''} in doubt",)

@@ -34,11 +34,14 @@ FRAGMENTS = "kconfigs"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """When a run began and on which host, and which rows it is to have; None: it does not say."""
+    """When a run began and on which host, which rows it is to have, and how often those in doubt
+    run again; None: it does not say.
+    """
 
     when: str = ""
     host: str = ""
     cut: Cut | None = None
+    confirm: int | None = None
 
 
 _TRANSCRIPT = TypeAdapter(Transcript)

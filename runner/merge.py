@@ -91,7 +91,13 @@ def _twins(parts: Sequence[Part]) -> Twins:
 
 
 def _origin(parts: Sequence[Part]) -> Origin:
-    """The time of the oldest part, and every kind of host."""
+    """The time of the oldest part, and every kind of host; `confirm` where each part says it."""
     origins = [part.saved.origin for part in parts]
     hosts = "; ".join(sorted({each.host for each in origins}))
-    return Origin(min(each.when for each in origins), hosts, replace(parts[0].cut, mine=0))
+    said = {each.confirm for each in origins}
+    return Origin(
+        when=min(each.when for each in origins),
+        host=hosts,
+        cut=replace(parts[0].cut, mine=0),
+        confirm=None if None in said else origins[0].confirm,
+    )

@@ -6,15 +6,19 @@ A trial's evidence is complete or absent: one that had only begun is booted agai
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from runner.case import Case
+from runner.comparison import Comparison
+from runner.doubt import rows_in_doubt, rows_on_trust
 from runner.errors import UserError
 from runner.evidence import Evidence
-from runner.transcript import TrialKey
+from runner.transcript import Transcript, TrialKey
 from runner.trial import Trial
-from runner.twins import differing
+from runner.twins import LABELS, differing
 
 
 def refuse_changed(folder: Path, saved: Evidence, now: Evidence) -> None:
@@ -38,6 +42,46 @@ def left(trials: Iterable[Trial], done: Collection[TrialKey]) -> tuple[Trial, ..
 
 def first_look(saved: Evidence) -> Evidence:
     """Without the rows in doubt that ran again already: what is in doubt follows from the rest."""
-    repeats = saved.twins.repeats
-    kept = (each for each in saved.transcripts if each.boot.borrowed or each.boot.repeat <= repeats)
+    kept = (each for each in saved.transcripts if not _again(each, saved))
     return replace(saved, transcripts=tuple(kept))
+
+
+def _again(transcript: Transcript, saved: Evidence) -> bool:
+    return not transcript.boot.borrowed and transcript.boot.repeat > saved.twins.repeats
+
+
+def in_doubt(saved: Evidence, comparison: Comparison) -> dict[str, tuple[Case, ...]]:
+    """The cases that are to run again, by swap; by a stricter rule where base was borrowed."""
+    borrowed = any(each.boot.borrowed for each in saved.transcripts)
+    return (rows_on_trust if borrowed else rows_in_doubt)(comparison)
+
+
+def by_shard(saved: Evidence) -> tuple[Evidence, ...]:
+    """The evidence of each shard by itself: that is what its own second look went by."""
+    shards = sorted({each.boot.shard for each in saved.transcripts})
+    return tuple(
+        replace(
+            saved, transcripts=tuple(each for each in saved.transcripts if each.boot.shard == n)
+        )
+        for n in shards
+    )
+
+
+def unconfirmed(saved: Evidence, first: Comparison) -> int:
+    """How many rows are in doubt after the first look and lack runs of the second.
+
+    Rows of which the first look itself is not whole are missing anyhow, and do not count.
+    """
+    ran: Counter[tuple[str, str, str]] = Counter(
+        (each.boot.arm, name, each.boot.swap)
+        for each in saved.transcripts
+        if each.boot.part == 0 and _again(each, saved)
+        for name in each.boot.planned
+    )
+    doubtful = {(case.id, swap) for swap, cases in in_doubt(saved, first).items() for case in cases}
+    return sum(
+        min(ran[arm, *key] for arm in LABELS) < (saved.origin.confirm or 0)
+        for row in first.rows
+        if (key := (row.case.id, row.swap)) in doubtful
+        and min(len(row.base.runs), len(row.patched.runs)) >= saved.twins.repeats
+    )

@@ -207,3 +207,64 @@ def test_what_becomes_of_the_result_may_be_said_anew(guests: Guests, tmp_path: P
     words = ["run", "--resume", str(tmp_path / "run"), "--junit", str(said), "--quiet"]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert said.exists()
+
+
+BETTER = ("patched", "disk", "thp/e")
+
+
+def once(arm: str, _swap: str, case: str, repeat: int) -> str:
+    """Base fails a case once, which chance may have done."""
+    return "fail" if (arm, case, repeat) == ("base", "cow/b", 1) else "pass"
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_run_that_was_killed_before_its_second_look_is_not_clean(
+    guests: Guests, tmp_path: Path, left: int
+) -> None:
+    guests.does = once
+    plan = Plan(tmp_path / "run", repeats=1)
+    whole = run(replace(plan, folder=tmp_path / "whole"))
+    assert whole.missing == ()
+    guests.die_at = len(guests.booted) - left
+    guests.booted.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    comparison = compare_saved(plan.folder)
+    assert comparison.missing == ("the second look at 1 row in doubt",)
+    assert comparison.exit_code == 3
+    guests.die_at = -1
+    assert run(plan_of(plan.folder), resumed=True) == whole
+
+
+def test_without_a_second_look_none_is_missing(guests: Guests, tmp_path: Path) -> None:
+    guests.does = once
+    assert run(Plan(tmp_path / "run", repeats=1, confirm=0)).missing == ()
+
+
+def test_on_a_borrowed_base_the_second_look_at_every_finding_is_owed(
+    guests: Guests, tmp_path: Path
+) -> None:
+    run(Plan(tmp_path / "nightly"))
+    guests.does = lambda arm, swap, case, _: "1" if (arm, swap, case) == BETTER else "10"
+    plan = Plan(tmp_path / "run", baseline=tmp_path / "nightly")
+    guests.booted.clear()
+    whole = run(replace(plan, folder=tmp_path / "whole"))
+    assert (whole.missing, whole.exit_code) == ((), 0)
+    guests.die_at = len(guests.booted) - 1
+    guests.booted.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    comparison = compare_saved(plan.folder)
+    assert comparison.missing == ("the second look at 1 row in doubt",)
+    assert comparison.exit_code == 3
+
+
+def test_evidence_that_does_not_say_how_often_doubt_runs_again_owes_nothing(
+    guests: Guests, tmp_path: Path
+) -> None:
+    guests.does = once
+    plan = Plan(tmp_path / "run", repeats=1, confirm=0)
+    run(plan)
+    path = plan.folder / "run.json"
+    path.write_text(path.read_text().replace('"confirm": 0', '"confirm": null'))
+    assert compare_saved(plan.folder).missing == ()

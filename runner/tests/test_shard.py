@@ -248,3 +248,23 @@ def test_a_run_of_a_shard_is_the_same_outcomes(guests: Guests, tmp_path: Path) -
         for key, row in rows(compare_saved(folder)).items():
             outcomes: tuple[Outcome, ...] = row.patched.runs
             assert outcomes == whole[key].patched.runs
+
+
+def test_a_shard_that_was_killed_before_its_second_look_leaves_the_merged_run_open(
+    guests: Guests, tmp_path: Path
+) -> None:
+    guests.does = lambda arm, _, case, repeat: (
+        "fail" if (arm, case, repeat) == ("base", "cow/b", 1) else "pass"
+    )
+    plans = [Plan(tmp_path / f"{number}", repeats=1, shard=f"{number}/2") for number in (1, 2)]
+    for plan in plans:
+        run(plan)
+    merge([plan.folder for plan in plans], tmp_path / "whole")
+    assert compare_saved(tmp_path / "whole").missing == ()
+    (again,) = tmp_path.glob("[12]/transcripts/base-zram-2-0.json")
+    for path in again.parent.glob("*-2-0.*"):
+        path.unlink()
+    merge([plan.folder for plan in plans], tmp_path / "merged")
+    comparison = compare_saved(tmp_path / "merged")
+    assert comparison.missing == ("the second look at 1 row in doubt",)
+    assert comparison.exit_code == 3
