@@ -3,13 +3,14 @@
 
 It judges and phrases nothing. In the first two a test is one case on one swap, and it fails
 when the patch made it worse: what fails on both kernels is no news to a gate (KTAP: XFAIL).
+What has not run at all is an error, too.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Overall, Row
@@ -31,7 +32,9 @@ _B4_STATUS = {
 
 
 def junit(comparison: Comparison) -> str:
-    """JUnit XML: one suite, a failure for each regression, an error for what was left open."""
+    """JUnit XML: one suite, a failure for each regression, an error for what was left open or
+    has not run.
+    """
     rows = [row for row in comparison.rows if not _idle_guest(row)]
     suite = ElementTree.Element("testsuite", name="twinboot")
     properties = ElementTree.SubElement(suite, "properties")
@@ -40,7 +43,8 @@ def junit(comparison: Comparison) -> str:
     for name, value in told:
         ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
     kinds = [_junit_case(suite, row, comparison) for row in rows]
-    suite.set("tests", str(len(rows)))
+    kinds += [_junit_gap(suite, said) for said in _gaps(comparison)]
+    suite.set("tests", str(len(kinds)))
     suite.set("failures", str(kinds.count("failure")))
     suite.set("errors", str(kinds.count("error")))
     suite.set("skipped", str(kinds.count("skipped")))
@@ -69,13 +73,42 @@ def _junit_case(suite: ElementTree.Element, row: Row, comparison: Comparison) ->
     return kind
 
 
+def _junit_gap(suite: ElementTree.Element, said: str) -> str:
+    test = ElementTree.SubElement(
+        suite, "testcase", classname="twinboot", name=_xml(said), time="0.0"
+    )
+    ElementTree.SubElement(test, "error", message=_xml(said), type=Overall.UNDECIDED.name)
+    return "error"
+
+
+def _gaps(comparison: Comparison) -> Iterator[str]:
+    """What leaves the whole open and is in no row."""
+    for said in comparison.missing:
+        yield f"missing: {said}"
+    if any(row.case != GUEST for row in comparison.rows):
+        return
+    if unequal := comparison.twins.unequal():
+        yield _unequal(unequal)
+    elif comparison.planned != 0:
+        yield "no case was run"
+
+
+def _unequal(names: Sequence[str]) -> str:
+    return f"the arms differ in more than the patch ({', '.join(names)})"
+
+
 def ktap(comparison: Comparison) -> str:
-    """KTAP version 1, flat: one result for each case on one swap, evidence as diagnostics."""
+    """KTAP version 1, flat: one result for each case on one swap, evidence as diagnostics; then
+    one for each thing that has not run.
+    """
     rows = [row for row in comparison.rows if not _idle_guest(row)]
-    lines = ["KTAP version 1", f"1..{len(rows)}"]
+    gaps = tuple(_gaps(comparison))
+    lines = ["KTAP version 1", f"1..{len(rows) + len(gaps)}"]
     lines += [f"# {_line(said)}" for said in twins_lines(comparison.twins)]
     for number, row in enumerate(rows, 1):
         lines += _ktap_result(row, number, comparison)
+    for number, said in enumerate(gaps, len(rows) + 1):
+        lines += [f"# {_line(said)}", f"not ok {number} twinboot # ERROR {_line(said)}"]
     lines.append(f"# {_line(overall_sentence(comparison))}")
     return "\n".join(lines) + "\n"
 
@@ -116,7 +149,7 @@ def ruling(row: Row, comparison: Comparison) -> tuple[str, str]:
     """What a gate makes of a row (failure, error, skipped or pass), and the sentence for it."""
     told = _told(row)
     if unequal := comparison.twins.unequal():
-        return "error", f"the arms differ in more than the patch ({', '.join(unequal)})"
+        return "error", _unequal(unequal)
     if row.change in REGRESSIONS:
         return "failure", told[0]
     if row.change in OPEN:

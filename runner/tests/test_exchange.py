@@ -11,7 +11,7 @@ from dataclasses import replace
 import junitparser
 import pytest
 
-from runner.comparison import Comparison
+from runner.comparison import Comparison, Overall
 from runner.exchange import b4_checks, junit, ktap
 from runner.ktap import parse_ktap
 from runner.mailreply import COLUMNS, mail_reply
@@ -71,6 +71,35 @@ def test_nothing_passes_where_the_arms_differ_in_more_than_the_patch() -> None:
     (test,) = results(comparison)
     assert [type(found) for found in test.result] == [junitparser.Error]
     assert "not ok 1 cow/wr_hit on nullblk # ERROR the arms differ" in ktap(comparison)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "said"),
+    [
+        (replace(compared([run()], [run()]), missing=("shard 2 of 3",)), "missing: shard 2 of 3"),
+        (compared([], []), "no case was run"),
+        (
+            compared([], [], replace(TWINS, patched=arm("patched", compiler="clang"))),
+            "the arms differ in more than the patch (the compiler)",
+        ),
+    ],
+)
+def test_what_has_not_run_is_an_error_and_never_green(comparison: Comparison, said: str) -> None:
+    assert comparison.overall is Overall.UNDECIDED
+    test = results(comparison)[-1]
+    assert [type(found) for found in test.result] == [junitparser.Error]
+    assert test.result[0].message == said
+    text = ktap(comparison)
+    assert parse_ktap(text).problems == ()
+    assert f"not ok {len(comparison.rows) + 1} twinboot # ERROR {said}" in text
+    (suite,) = junitparser.JUnitXml.fromstring(junit(comparison).encode())
+    assert (suite.tests, suite.errors) == (len(comparison.rows) + 1, 1)
+
+
+def test_a_shard_with_nothing_to_do_is_no_error() -> None:
+    comparison = replace(compared([], []), planned=0)
+    assert results(comparison) == []
+    assert "1..0\n" in ktap(comparison)
 
 
 def test_what_a_guest_says_cannot_break_the_xml_or_the_ktap() -> None:
