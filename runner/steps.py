@@ -10,9 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Finding, Overall, Row
+from runner.comparison import (
+    OPEN,
+    REGRESSIONS,
+    ArmRuns,
+    Change,
+    Comparison,
+    Finding,
+    Overall,
+    Row,
+)
+from runner.outcome import UNJUDGED, Verdict
 from runner.wording import same_story
 
+# Changes that say nothing of what the case would have shown
+SILENT = (Change.NEW_SKIP, Change.LOST)
 SEVERITY = (Overall.CLEAN, Overall.SKIPPED, Overall.UNDECIDED, Overall.REGRESSION)
 Key = tuple[str, str, str, str]
 
@@ -111,28 +123,39 @@ def _alike(one: Turn, other: Turn) -> bool:
 
 
 def _turns(key: Key, steps: Sequence[Step]) -> Iterator[Turn]:
-    """The life of one change. What is open (FLAKY, UNDECIDED) is told, and decides nothing."""
-    now: Turn | None = None
-    last, was_open = Change.SAME, False
+    """The life of one change. What is open (FLAKY, UNDECIDED) is told, and decides nothing.
+
+    What is skipped or lost is a change of its own, and says nothing of the one before it.
+    """
+    there: dict[Change, Turn] = {}
+    was_open = False
     unclear: list[int] = []
     for step in steps:
         row, finding = _found(key, step)
         if finding and finding.change in OPEN:
             if not was_open and row:
                 yield Turn((replace(row, findings=(finding,)),), finding, step.number)
-        elif row and (finding or not _hides(row)):
+        elif row and (finding or not _hides(row, key)):
             change = finding.change if finding else Change.SAME
-            if change is not last:
-                if now:
-                    yield replace(now, until=step.number)
-                kept = (replace(row, findings=(finding,)),) if finding else ()
-                now = Turn(kept, finding, step.number, None, tuple(unclear)) if finding else None
-            last, unclear, was_open = change, [], False
-            continue
+            for ended in [each for each in there if _ends(each, change)]:
+                yield replace(there.pop(ended), until=step.number)
+            if finding and change not in there:
+                kept = (replace(row, findings=(finding,)),)
+                there[change] = Turn(kept, finding, step.number, None, tuple(unclear))
+            was_open = False
+            if change not in SILENT:
+                unclear = []
+                continue
         unclear.append(step.number)
-        was_open = finding is not None
-    if now:
-        yield now
+        was_open = finding is not None and finding.change in OPEN
+    yield from there.values()
+
+
+def _ends(change: Change, now: Change) -> bool:
+    """Whether what a later step shows takes a change back. Only what is well again mends."""
+    if now is change or now in SILENT:
+        return False
+    return change not in REGRESSIONS or now not in REGRESSIONS
 
 
 def _found(key: Key, step: Step) -> tuple[Row | None, Finding | None]:
@@ -146,6 +169,22 @@ def _found(key: Key, step: Step) -> tuple[Row | None, Finding | None]:
     return None, None
 
 
-def _hides(row: Row) -> bool:
-    """A run that crashed, was lost or is not trusted says nothing of what it would have shown."""
-    return any(finding.subject in ("run", "baseline") for finding in row.findings)
+def _hides(row: Row, key: Key) -> bool:
+    """Whether the row does not say that the change is gone, though it has no such finding.
+
+    A run that crashed, was lost or is not trusted says nothing of what it would have shown, nor
+    one that skipped what base tried, or has no result or value to show.
+    """
+    *_, subject, name = key
+    if any(finding.subject in ("run", "baseline") for finding in row.findings):
+        return True
+    if subject == "invariant":
+        told = [each for each in row.patched.checks(name) if each.verdict not in UNJUDGED]
+        return len(told) < len(row.patched.runs)
+    if subject == "measure":
+        return len(row.patched.values(name)) < len(row.patched.runs)
+    return _skips(row.patched) and not _skips(row.base)
+
+
+def _skips(arm: ArmRuns) -> bool:
+    return any(run.verdict is Verdict.SKIP for run in arm.runs)

@@ -25,7 +25,18 @@ from runner.outcome import Outcome
 from runner.patchset import PatchSet, read_patch
 from runner.steps import Step
 from runner.tests import tinytree
-from runner.tests.arms import CRASH, FAIL, INFRA, compared, reused, run, splat
+from runner.tests.arms import (
+    CRASH,
+    FAIL,
+    HANG,
+    INCONCLUSIVE,
+    INFRA,
+    SKIP,
+    compared,
+    reused,
+    run,
+    splat,
+)
 from runner.tests.fakeguests import Guests, guests
 from runner.tests.tinytree import patch_of
 from runner.transcript import Transcript
@@ -34,6 +45,7 @@ from runner.trial import Trial
 __all__ = ["guests"]
 
 GOOD, BAD, FELL = run(), run(data_intact=FAIL), run(process=CRASH)
+MANY = {"pages_reused": 900.0}
 
 
 def walk(*patched: list[Outcome] | str, base: list[Outcome] | None = None) -> tuple[Step, ...]:
@@ -133,6 +145,46 @@ def test_a_row_whose_base_is_not_trusted_mends_nothing() -> None:
     made = (made[0], dataclasses.replace(made[1], comparison=doubted), made[2])
     assert ("REGRESSED", 1, None, ()) in lives(made)
     assert steps.worst(made) is Overall.REGRESSION
+
+
+@pytest.mark.parametrize(
+    ("broken", "after", "change", "base"),
+    [
+        (run(no_leak=FAIL), run(no_leak=SKIP), "REGRESSED", GOOD),
+        (run(no_leak=FAIL), run(no_leak=INCONCLUSIVE, data_intact=FAIL), "REGRESSED", BAD),
+        (run(process=HANG), run(process=INCONCLUSIVE, ran=False), "REGRESSED", GOOD),
+        (run(process=HANG), run(SKIP, SKIP), "REGRESSED", GOOD),
+        (run(splats=(splat("memory"),)), run(SKIP, SKIP), "NEW_SPLAT", GOOD),
+        (reused(0), run(SKIP, SKIP), "WORSENED", reused(900)),
+        (run(FAIL, measures={"pages_reused": 0}), BAD, "WORSENED", run(FAIL, measures=MANY)),
+        (BAD, FELL, "REGRESSED", GOOD),
+    ],
+)
+def test_a_patch_that_skips_loses_or_kills_a_case_mends_nothing(
+    broken: Outcome, after: Outcome, change: str, base: Outcome
+) -> None:
+    made = walk([broken] * 2, [after] * 2, base=[base] * 2)
+    assert (change, 1, None, ()) in lives(made)
+    assert "mended by" not in "".join(stepreport.summary(made))
+    well = walk([broken] * 2, [after] * 2, [base] * 2, base=[base] * 2)
+    assert (change, 1, 3, ()) in lives(well)
+
+
+def test_what_is_found_behind_a_skip_may_be_older() -> None:
+    made = walk([run(no_leak=SKIP)] * 2, [run(no_leak=FAIL)] * 2, [GOOD] * 2)
+    assert lives(made) == [("NEW_SKIP", 1, 3, ()), ("REGRESSED", 2, 3, (1,))]
+
+
+def test_a_repair_that_a_later_patch_only_skips_is_not_taken_back() -> None:
+    made = walk([GOOD] * 2, [run(SKIP)] * 2, base=[BAD] * 2)
+    assert lives(made) == [("FIXED", 1, None, ()), ("NEW_SKIP", 2, None, ())]
+
+
+def test_what_both_kernels_skip_hides_nothing_else() -> None:
+    part = run(no_leak=SKIP)
+    loud = run(no_leak=SKIP, splats=(splat("memory"),))
+    made = walk([loud] * 2, [part] * 2, base=[part] * 2)
+    assert lives(made) == [("NEW_SPLAT", 1, 2, ())]
 
 
 def test_swaps_with_one_story_are_told_once() -> None:
