@@ -14,10 +14,10 @@ from pathlib import Path
 
 from runner import variant
 from runner.case import Case
-from runner.comparison import Change, Row, differs
+from runner.comparison import Change, Finding, Row, differs
 from runner.errors import EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED, UserError
 from runner.judging import GUEST
-from runner.outcome import BAD, Verdict
+from runner.outcome import Outcome, Verdict
 
 _CLAIM = re.compile(r"^Caught-by: (\S+) (\S+)$", re.MULTILINE)
 PATCH = "*.patch"
@@ -153,6 +153,8 @@ def fate(row: Row) -> Fate:
     """What one case on one swap did, in the words of the comparison's findings."""
     if row.case != GUEST and not any(run.ran for run in row.patched.runs):
         return Fate.NOT_RUN
+    if doubtful(row):
+        return Fate.UNDECIDED
     changes = {finding.change for finding in row.findings}
     if changes & set(_KILLS):
         return Fate.KILLED
@@ -161,16 +163,38 @@ def fate(row: Row) -> Fate:
     return Fate.UNDECIDED if changes else Fate.SURVIVED
 
 
+def doubtful(row: Row) -> bool:
+    """Whether nothing but a stall or a missed deadline, seen once, speaks for a kill."""
+    chances = [_by_chance(row, finding) for finding in row.findings if finding.change in _KILLS]
+    return bool(chances) and all(chances)
+
+
+def _by_chance(row: Row, finding: Finding) -> bool:
+    """A busy host makes a guest stall and miss its deadline: one run of that proves no bug."""
+    if finding.subject == "splat":
+        runs = [run for run in row.patched.runs if _says(run, finding.name)]
+        return len(runs) == 1 and row.patched.splats()[finding.name].stall
+    if finding.subject == "run":
+        return [run.process for run in row.patched.runs] == [Verdict.HANG]
+    return False
+
+
+def _says(run: Outcome, signature: str) -> bool:
+    return any(splat.signature == signature for splat in run.splats)
+
+
 def notices(row: Row, subject: str) -> bool:
-    """Whether an invariant failed or now holds, a measure moved, or the program came to grief."""
+    """Whether an invariant failed or now holds, a measure moved, or the run itself ended worse than
+    on base, so that an invariant has no result; a measure that was not printed has not moved.
+    """
+    for spec in row.case.measures:
+        if spec.name == subject:
+            return differs(spec, row.base.values(subject), row.patched.values(subject))
     if any(check.verdict is Verdict.FAIL for check in row.patched.checks(subject)):
         return True
     if any(each.name == subject and each.change is Change.FIXED for each in row.findings):
         return True
-    for spec in row.case.measures:
-        if spec.name == subject and row.patched.values(subject):
-            return differs(spec, row.base.values(subject), row.patched.values(subject))
-    return any(run.process in BAD for run in row.patched.runs)
+    return Finding(Change.REGRESSED, "run") in row.findings and not doubtful(row)
 
 
 def load_bug(path: Path) -> Bug:

@@ -23,11 +23,13 @@ from runner.killtable import (
     check_claims,
     load_bug,
     load_bugs,
+    notices,
 )
 from runner.outcome import Outcome
 from runner.tests.arms import (
     CRASH,
     FAIL,
+    HANG,
     INCONCLUSIVE,
     REUSE,
     SKIP,
@@ -62,6 +64,8 @@ def table(*bugs: Trialled) -> KillTable:
         (reused(8), reused(7), Fate.SURVIVED),
         (run(measures={"faults": 1}), run(measures={"faults": 900}), Fate.SURVIVED),
         (run(no_leak=FAIL), run(no_leak=FAIL), Fate.SURVIVED),
+        (run(), run(process=HANG), Fate.UNDECIDED),
+        (run(), run(process=HANG, splats=(splat("memory"),)), Fate.KILLED),
         (run(), run(process=INCONCLUSIVE), Fate.UNDECIDED),
         (run(), run(process=INCONCLUSIVE, ran=False), Fate.NOT_RUN),
     ],
@@ -107,6 +111,31 @@ def test_a_claim_is_met_by_its_invariant_its_measure_or_a_crash(
     base: Outcome, patched: Outcome, subject: str
 ) -> None:
     assert trialled(base, patched, Claim(REUSE.id, subject)).unmet == ()
+
+
+@pytest.mark.parametrize(
+    ("base", "patched", "subject"),
+    [
+        (run(process=HANG), run(process=HANG), "no_leak"),
+        (run(process=CRASH), run(process=CRASH), "no_leak"),
+        (run(process=FAIL), run(process=FAIL), "no_leak"),
+        (run(process=CRASH), run(process=CRASH), "pages_reused"),
+        (reused(8), run(process=FAIL), "pages_reused"),
+        (reused(8), run(process=CRASH), "pages_reused"),
+    ],
+)
+def test_a_claim_is_not_met_by_what_base_does_too_nor_a_measures_by_a_run_without_one(
+    base: Outcome, patched: Outcome, subject: str
+) -> None:
+    (row,) = trialled(base, patched).rows
+    assert not notices(row, subject)
+
+
+def test_a_deadline_that_was_missed_once_meets_a_claim_only_beside_another_sign() -> None:
+    (once,) = trialled(run(), run(process=HANG)).rows
+    (beside,) = trialled(run(), run(process=HANG, splats=(splat("memory"),))).rows
+    (twice,) = compare([REUSE], [run()] * 2, [run(process=HANG)] * 2, TWINS).rows
+    assert [notices(row, "no_leak") for row in (once, beside, twice)] == [False, True, True]
 
 
 def test_a_claim_that_the_base_meets_as_well_is_said_to_be_moot() -> None:

@@ -42,10 +42,15 @@ def said(case: Case, broken: bool) -> str:
 
 
 def transcript(trial: Trial, end: End) -> Transcript:
-    broken = trial.arm == "patched"
+    broken = trial.arm == "patched" and not SAYS and not STUCK
     console, logs = "booted\n", []
     for number, case in enumerate(trial.cases, 1):
-        console += f"twinboot: begin {case.id} {number}\ntwinboot: end {case.id} {number} exit=0\n"
+        told = SAYS.get((trial.arm, case.id), "")
+        console += f"twinboot: begin {case.id} {number}\n{told}"
+        if (trial.arm, trial.repeat) in STUCK:
+            logs.append(CaseLog(case.id, trial.swap.kind, number, "", None, "timeout", 20.0))
+            continue
+        console += f"twinboot: end {case.id} {number} exit=0\n"
         logs.append(
             CaseLog(
                 case=case.id,
@@ -88,16 +93,21 @@ def boots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Boots:
     monkeypatch.setattr(experiment, "choose_machine", lambda *_: Machine())
     monkeypatch.setattr(prove, "build", build)
     monkeypatch.setattr(matrix, "run_all", run_all)
-    ENDS.clear()
+    for each in (ENDS, SAYS, STUCK):
+        each.clear()
     return seen
 
 
 ENDS: dict[str, End] = {}
+# What the kernel says, by arm and case; and the runs, by arm and repeat, that miss their deadline
+SAYS: dict[tuple[str, str], str] = {}
+STUCK: set[tuple[str, int]] = set()
+STALL = "rcu: INFO: rcu_sched self-detected stall on CPU\n"
 
 
-def proved(tmp_path: Path, full: bool = False) -> KillTable:
+def proved(tmp_path: Path, full: bool = False, others: tuple[str, ...] = ()) -> KillTable:
     plan = Plan(tmp_path / "proofs", swaps=("none", "zram"), full=full)
-    return prove.prove(ProofPlan(plan, (BUG,)), lambda _: None)
+    return prove.prove(ProofPlan(plan, (BUG, *others)), lambda _: None)
 
 
 def test_the_base_runs_twice_and_a_bug_once_and_only_what_it_names(
@@ -155,3 +165,36 @@ def test_a_run_that_failed_by_our_fault_is_made_again(boots: Boots, tmp_path: Pa
     boots.clear()
     assert proved(tmp_path).exit_code == 0
     assert {arm for arm, *_ in boots} == {"patched"}
+
+
+def test_what_base_says_in_another_case_is_no_kill(boots: Boots, tmp_path: Path) -> None:
+    for place in (("base", "fork/both_swapped"), ("patched", "ksm/ksm_wr")):
+        SAYS[place] = "WARNING: at mm/x.c:1 foo+0x1/0x2\n"
+    found = proved(tmp_path, others=("fork-counts-swap-twice",))
+    assert found.bugs[0].fates == {"ksm/ksm_wr": Fate.SURVIVED}
+    SAYS.pop(("base", "fork/both_swapped"))
+    assert proved(tmp_path / "again").bugs[0].fates == {"ksm/ksm_wr": Fate.KILLED}
+
+
+@pytest.mark.parametrize(
+    ("stuck", "fate"), [({1}, Fate.UNDECIDED), ({1, 2}, Fate.KILLED), (set(), Fate.SURVIVED)]
+)
+def test_a_missed_deadline_kills_only_if_it_is_missed_again(
+    boots: Boots, tmp_path: Path, stuck: set[int], fate: Fate
+) -> None:
+    STUCK.add(("nobody", 1))
+    STUCK.update(("patched", repeat) for repeat in stuck)
+    found = proved(tmp_path)
+    assert found.bugs[0].fates == {"ksm/ksm_wr": fate}
+    ran = [(kind, repeat) for arm, kind, repeat, _ in boots if arm == "patched"]
+    again = [("none", 2), ("zram", 2)] if stuck else []
+    assert ran == [("none", 1), ("zram", 1), *again]
+    boots.clear()
+    assert proved(tmp_path) == found
+    assert boots == []
+
+
+def test_a_stall_kills_only_if_it_is_seen_again(boots: Boots, tmp_path: Path) -> None:
+    SAYS["patched", "ksm/ksm_wr"] = STALL
+    assert proved(tmp_path).bugs[0].fates == {"ksm/ksm_wr": Fate.KILLED}
+    assert [repeat for arm, _, repeat, _ in boots if arm == "patched"] == [1, 1, 2, 2]
