@@ -210,8 +210,24 @@ def _signature(kind: str, what: str, frames: tuple[str, ...], text: str) -> str:
     if kind in _BY_KIND:
         return kind
     if frames:
-        return f"{kind}: {' < '.join(frames[:FRAMES_IN_SIGNATURE])}"
+        where = " < ".join(frames[:FRAMES_IN_SIGNATURE])
+        defect = _defect(kind, what, text)
+        return f"{kind}: {defect} in {where}" if defect else f"{kind}: {where}"
     return f"{kind}: {_timeless(what)}"
+
+
+def _defect(kind: str, what: str, text: str) -> str:
+    """What is wrong there, where a kind has several classes: one does not stand for another.
+
+    KASAN and its kin print `CLASS in FUNCTION+0x...`, dump_page() the reason below a bad page.
+    """
+    if kind == "kasan":
+        found = re.match(r"(.+?) in ", what)
+    elif kind == "bad-page":
+        found = re.search(r"^page dumped because: (.+)", text, re.MULTILINE)
+    else:
+        return ""
+    return _timeless(found.group(1).strip()) if found else ""
 
 
 def _timeless(what: str) -> str:

@@ -101,6 +101,42 @@ def test_a_stalled_cpu_is_known_by_its_kind_alone() -> None:
     assert first.signature == second.signature == "soft-lockup"
 
 
+KASAN = """\
+BUG: KASAN: {} in do_swap_page+0x{:x}/0x2
+Read of size 8 at addr ffff888004535a00 by task cow/39
+Call Trace:
+ do_swap_page+0x1/0x2
+ handle_mm_fault+0x1/0x2
+"""
+BAD_PAGE = """\
+BUG: Bad page state in process cow  pfn:{}
+page:(____ptrval____) refcount:0 mapcount:1 mapping:0000000000000000 index:0x0
+page dumped because: {}
+Call Trace:
+ dump_stack+0x1/0x2
+ bad_page+0x1/0x2
+ free_pcp_prepare+0x1/0x2
+"""
+
+
+def test_two_defects_at_one_place_are_two_complaints() -> None:
+    first, second = one(KASAN.format("use-after-free", 1)), one(KASAN.format("double-free", 1))
+    assert first.signature == "kasan: use-after-free in do_swap_page < handle_mm_fault"
+    assert second.signature == "kasan: double-free in do_swap_page < handle_mm_fault"
+    first, second = (
+        one(BAD_PAGE.format("1234", why)) for why in ("nonzero mapcount", "non-NULL mapping")
+    )
+    assert first.signature == "bad-page: nonzero mapcount in free_pcp_prepare"
+    assert second.signature == "bad-page: non-NULL mapping in free_pcp_prepare"
+
+
+def test_one_defect_is_one_complaint_wherever_the_page_is() -> None:
+    assert one(KASAN.format("x", 1)).signature == one(KASAN.format("x", 2)).signature
+    reason = "corrupted mapping in tail page"
+    pages = (one(BAD_PAGE.format(number, reason)) for number in ("1234", "0abcd"))
+    assert len({page.signature for page in pages}) == 1
+
+
 @pytest.mark.parametrize(
     "line",
     [
