@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Finds the kernel's complaints (panic, oops, warning, KASAN, lockdep, lockups, ...) in a console.
 
+What kmemleak finds is none of them: it counts at a level that does not come to the console, and
+when it scans is a matter of time.
+
 It does not say whose fault they are or whether they are new.
 """
 
@@ -44,15 +47,20 @@ _KINDS = tuple(
         ),
         ("list", r"(?P<what>list_(?:add|del) corruption.*)"),
         ("bad-page", r"BUG: (?P<what>Bad (?:page|rss).*|non-zero pgtables_bytes.*)"),
+        # pmd_ERROR() and its like in arch/x86/include/asm/pgtable_64.h: a table's entry is cleared
+        ("bad-entry", r":\d+: (?P<what>bad (?:pgd|p4d|pud|pmd|pte)) "),
         ("bug", r"(?P<what>kernel BUG at \S+?)!"),
         ("slub", r"BUG (?P<what>\S+ \((?:Not tainted|Tainted).*)"),
+        # __slab_error() in mm/slab.c, up to 6.7
+        ("slab", r"(?P<what>slab error in \w+\(\).*)"),
         ("oops", r"BUG: (?P<what>unable to handle .*|kernel NULL pointer dereference.*)"),
         ("oops", r"(?P<what>Unable to handle kernel .*)"),
         ("oops", r"^(?:traps: )?(?P<what>general protection fault(?! ip:).*)"),
         (
             "oops",
-            r"^(?P<what>(?:Oops|PANIC|divide error|invalid opcode|stack segment|double fault"
-            r"|Internal error|Thread overran stack|kernel stack overflow)\b.*: .*)",
+            # exc_double_fault() says `traps: PANIC: double fault`, and then dies
+            r"^(?:traps: )?(?P<what>(?:Oops|PANIC|divide error|invalid opcode|stack segment"
+            r"|double fault|Internal error|Thread overran stack|kernel stack overflow)\b.*: .*)",
         ),
         ("oom-kill", r"(?P<what>\S+) invoked oom-killer:"),
         ("alloc-failure", r"(?P<what>page allocation failure: order:\d+)"),
@@ -61,6 +69,19 @@ _KINDS = tuple(
             r"(?P<what>\w+: (?:Bad|Unused) swap (?:file|offset) entry"
             r"|(?:Read|Write)-error on swap-device)",
         ),
+        # blk_print_req_error() in block/blk-mq.c (5.10: print_req_error() in block/blk-core.c); a
+        # discard that fails loses nothing
+        (
+            "io-error",
+            r"(?P<what>(?:I/O|timeout|critical medium|protection) error, dev \S+), sector \d+ "
+            r"op 0x[0-9a-f]+:\((?:READ|WRITE|FLUSH)\)",
+        ),
+        # buffer_io_error() in fs/buffer.c
+        ("io-error", r"(?P<what>Buffer I/O error on dev [^\s,]+), logical block"),
+        # drivers/block/zram/zram_drv.c: what was swapped out is lost, or is not swapped out
+        ("io-error", r"zram: (?P<what>(?:Dec|C)ompression failed)!"),
+        # __ext4_error() and __ext4_std_error() in fs/ext4/super.c, with the function that found it
+        ("fs-error", r"(?P<what>EXT4-fs error \(device \S+\)(?::| in) \w+)"),
         ("warning", r"WARNING: (?P<what>.*)"),
         ("bug", r"^BUG: (?P<what>.*)"),
     )
@@ -68,6 +89,9 @@ _KINDS = tuple(
 
 # Where a stalled CPU happens to be says nothing: the kind alone identifies these.
 _BY_KIND = frozenset({"soft-lockup", "hard-lockup", "rcu-stall", "workqueue-lockup", "oom-kill"})
+
+# One line each: a trace further down is of something else.
+_ONE_LINE = frozenset({"bad-entry", "swap-error", "io-error", "fs-error"})
 
 # The kernel itself is broken, whatever the program printed.
 FATAL_KINDS = frozenset({"panic", "oops", "bug"})
@@ -184,7 +208,7 @@ def _continues(first: _Block, second: _Block) -> bool:
     if kind == "panic":
         on_request = r"(?:KASAN: )?(?:panic_on_warn|softlockup|hung_task|Hard LOCKUP|RCU Stall)\b"
         return re.match(on_request, what) is not None
-    if kind == "oops" and re.match(r"Oops|invalid opcode|Internal error", what):
+    if kind == "oops" and re.match(r"Oops|double fault|invalid opcode|Internal error", what):
         return first[0] in FATAL_KINDS
     if first[0] == "list":
         return kind in ("bug", "warning")
@@ -192,7 +216,7 @@ def _continues(first: _Block, second: _Block) -> bool:
 
 
 def _splat(kind: str, what: str, lines: tuple[str, ...]) -> Splat:
-    frames = _frames(lines)
+    frames = () if kind in _ONE_LINE else _frames(lines)
     text = "\n".join(lines).rstrip()
     return Splat(kind, _title(kind, what), frames, _signature(kind, what, frames, text), text)
 

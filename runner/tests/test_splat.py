@@ -138,8 +138,75 @@ def test_one_defect_is_one_complaint_wherever_the_page_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "signature"),
+    [
+        (
+            "mm/pgtable-generic.c:50: bad pmd 00000000deadbeef(0000000012345067)",
+            "bad-entry: bad pmd",
+        ),
+        (
+            "mm/pgtable-generic.c:29: bad p4d (____ptrval____)(8000000012345067)",
+            "bad-entry: bad pNd",
+        ),
+        (
+            "blk_update_request: I/O error, dev nullb0, sector 8 op 0x1:(WRITE) flags 0x0",
+            "io-error: I/O error, dev nullbN",
+        ),
+        (
+            "critical medium error, dev vda, sector 8 op 0x0:(READ) flags 0x0 phys_seg 1",
+            "io-error: critical medium error, dev vda",
+        ),
+        (
+            "Buffer I/O error on dev zram0, logical block 3, lost async page write",
+            "io-error: Buffer I/O error on dev zramN",
+        ),
+        ("zram: Decompression failed! err=-22, page=17", "io-error: Decompression failed"),
+        (
+            "EXT4-fs error (device vda): ext4_lookup:1702: inode #12: comm sh: bad",
+            "fs-error: EXTN-fs error (device vda): extN_lookup",
+        ),
+        (
+            "EXT4-fs error (device vda) in ext4_setattr:5400: Journal has aborted",
+            "fs-error: EXTN-fs error (device vda) in extN_setattr",
+        ),
+        (
+            "get_swap_device: Bad swap file entry 1",
+            "swap-error: get_swap_device: Bad swap file entry",
+        ),
+    ],
+)
+def test_a_complaint_of_one_line_is_known_by_that_line(line: str, signature: str) -> None:
+    trace = "Call Trace:\n __schedule+0x1/0x2\n swap_readpage+0x1/0x2\n"
+    found = one(f"[    1.5] {line}\nsysrq: Show Blocked State\n{trace}")
+    assert found.signature == signature
+    assert found.frames == ()
+
+
+def test_slab_says_what_it_found() -> None:
+    found = one(
+        "slab error in cache_free_debugcheck(): cache `kmalloc-64': double free detected\n"
+        "Call Trace:\n dump_stack+0x1/0x2\n __slab_error.isra.0+0x1/0x2\n kfree+0x1/0x2\n"
+    )
+    assert found.signature == "slab: kfree"
+
+
+@pytest.mark.parametrize("second", ["double fault: 0000 [#1] SMP", "Oops: double fault: 0000 [#1]"])
+def test_a_double_fault_is_one_oops(second: str) -> None:
+    found = one(
+        f"traps: PANIC: double fault, error_code: 0x0\n{second}\n"
+        "RIP: 0010:do_swap_page+0x1/0x2\n---[ end trace 1 ]---\n"
+        "Kernel panic - not syncing: Fatal exception in interrupt\n"
+    )
+    assert (found.kind, found.signature) == ("oops", "oops: do_swap_page")
+
+
+@pytest.mark.parametrize(
     "line",
     [
+        "operation not supported error, dev loop0, sector 8 op 0x9:(WRITE_ZEROES) flags 0x0",
+        "blk_update_request: I/O error, dev loop0, sector 8 op 0x3:(DISCARD) flags 0x800",
+        "EXT4-fs (vda): mounted filesystem with ordered data mode. Opts: errors=remount-ro",
+        "kmemleak: 5 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
         "Kernel command line: console=ttyS0 panic=-1 oops=panic",
         "NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.",
         "cow[77]: segfault at 0 ip 0000000000401234 sp 00007ffd error 6",
