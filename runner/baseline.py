@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.case import Case
-from runner.comparison import Change, Comparison, Finding, Row, compare_transcripts
+from runner.comparison import Comparison, compare_transcripts
 from runner.errors import UserError
 from runner.evidence import Evidence
 from runner.judging import judge_guests
 from runner.outcome import Verdict
+from runner.row import Change, Finding, Row
 from runner.transcript import Transcript
 from runner.twins import Twins, differing
 

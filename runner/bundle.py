@@ -22,7 +22,6 @@ from pathlib import Path, PurePosixPath
 from runner import cpio, host, recall, rootfs
 from runner.build import Kernel
 from runner.case import Better, MeasureSpec
-from runner.comparison import Row
 from runner.errors import InfraError, UserError
 from runner.experiment import ROOT, burden
 from runner.host import Progress
@@ -30,6 +29,7 @@ from runner.outcome import Outcome, Verdict
 from runner.patchset import Patch, file_name
 from runner.qemu import kernel_options
 from runner.recall import Former
+from runner.row import Row
 from runner.swap import Swap, set_up_command, swap_named
 from runner.transcript import ArmLabel, Transcript
 from runner.trial import BOOT_DEADLINE_S, SWAP_DEADLINE_S

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runner.comparison import ArmRuns, Comparison
+from runner.comparison import Comparison
 from runner.outcome import Outcome
+from runner.row import ArmRuns
 from runner.splat import Splat
 from runner.transcript import ArmLabel
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from runner.case import MeasureSpec
-from runner.comparison import Change, Comparison, Row
+from runner.comparison import Comparison
 from runner.cost import Ratio, ratio
+from runner.row import Change, Row
 
 HEADS = ("operation", "instructions per", "base", "with the patch", "change", "interval", "")
 PER = "instructions per "

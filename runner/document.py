@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 
 from runner import host
 from runner.case import Better, Case
-from runner.comparison import ArmRuns, Change, Comparison, Overall, Row, Subject, detectable_rate
+from runner.comparison import Comparison, Overall, detectable_rate
 from runner.outcome import Outcome, Verdict
+from runner.row import ArmRuns, Change, Row, Subject
 from runner.twins import Arm, Platform
 from runner.wording import doubt, overall_sentence, sentence
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from statistics import median
 
 from runner.case import Case
-from runner.comparison import ArmRuns, Change, Comparison, Finding, Row
+from runner.comparison import Comparison
 from runner.cost import allowed
 from runner.judging import GUEST
 from runner.outcome import Verdict
+from runner.row import ArmRuns, Change, Finding, Row
 
 # What fails a gate, and what chance may have made of a few runs
 GRAVE = (Change.FLAKY, Change.NEW_SPLAT, Change.NEW_SKIP, Change.LOST, Change.REGRESSED)

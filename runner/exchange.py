@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
-from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Overall, Row
+from runner.comparison import Comparison, Overall
 from runner.judging import GUEST
 from runner.outcome import Outcome, Verdict
+from runner.row import OPEN, REGRESSIONS, Change, Row
 from runner.wording import headlines, overall_sentence, sentence, still_broken, twins_lines
 
 # What XML 1.0 cannot hold, and what would end a line of KTAP
@@ -86,6 +87,8 @@ def _gaps(comparison: Comparison) -> Iterator[str]:
     for said in comparison.missing:
         yield f"missing: {said}"
     if any(row.case != GUEST for row in comparison.rows):
+        if comparison.dead:
+            yield "no case came to its end on either kernel"
         return
     if unequal := comparison.twins.unequal():
         yield _unequal(unequal)
@@ -124,7 +127,7 @@ def _ktap_result(row: Row, number: int, comparison: Comparison) -> Iterator[str]
         directive = f" # SKIP {_line(message)}"
     elif kind == "error":
         directive = f" # ERROR {_line(message)}"
-    elif row.failing_on_both or row.change is Change.KNOWN:
+    elif row.broken_on_both or row.change is Change.KNOWN:
         directive = f" # XFAIL {_line(message)}"
     yield f"{word} {number} {name}{directive}"
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from runner import variant
 from runner.case import Case
-from runner.comparison import Change, Finding, Row, differs
+from runner.changes import differs
 from runner.errors import EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED, UserError
 from runner.judging import GUEST
-from runner.outcome import Outcome, Verdict
+from runner.outcome import Verdict
+from runner.row import Change, Finding, Row
 
 _CLAIM = re.compile(r"^Caught-by: (\S+) (\S+)$", re.MULTILINE)
 PATCH = "*.patch"
@@ -172,15 +173,11 @@ def doubtful(row: Row) -> bool:
 def _by_chance(row: Row, finding: Finding) -> bool:
     """A busy host makes a guest stall and miss its deadline: one run of that proves no bug."""
     if finding.subject == "splat":
-        runs = [run for run in row.patched.runs if _says(run, finding.name)]
+        runs = [run for run in row.patched.runs if run.shows(finding.name)]
         return len(runs) == 1 and row.patched.splats()[finding.name].stall
     if finding.subject == "run":
         return [run.process for run in row.patched.runs] == [Verdict.HANG]
     return False
-
-
-def _says(run: Outcome, signature: str) -> bool:
-    return any(splat.signature == signature for splat in run.splats)
 
 
 def notices(row: Row, subject: str) -> bool:

@@ -18,9 +18,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runner.case import SWAP_NAMES, Better, UniqueKeys, first_fault
-from runner.comparison import Change, Comparison, Finding, Row, Subject
+from runner.comparison import Comparison
 from runner.errors import UserError
 from runner.outcome import UNJUDGED, Verdict
+from runner.row import Change, Finding, Row, Subject
 from runner.variant import RANGE, holds
 
 NAMED = 3

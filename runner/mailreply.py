@@ -11,10 +11,11 @@ import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from runner.comparison import OPEN, REGRESSIONS, Change, Comparison, Row
+from runner.comparison import Comparison
 from runner.mbox import MESSAGE_ID, NO_THREAD, REPLY, Thread
 from runner.outcome import BAD, Verdict
 from runner.report import ChangeLine, change_lines, quiet_lines
+from runner.row import OPEN, REGRESSIONS, Change, Row
 from runner.wording import doubt, headlines, overall_sentence, twins_lines
 
 COLUMNS = 72

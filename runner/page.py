@@ -15,11 +15,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from runner.comparison import OPEN, REGRESSIONS, ArmRuns, Change, Comparison, Row
+from runner.comparison import Comparison
 from runner.judging import GUEST
 from runner.outcome import BAD, Outcome, Verdict
 from runner.plot import HEIGHT, WIDTH, Plot, plot
 from runner.report import ChangeLine, change_lines
+from runner.row import OPEN, REGRESSIONS, ArmRuns, Change, Row
 from runner.transcript import CaseLog, Transcript, divide
 from runner.wording import (
     doubt,
@@ -109,7 +110,7 @@ def showable(value: object) -> object:
 def _parts(comparison: Comparison, transcripts: tuple[Transcript, ...]) -> tuple[RowPart, ...]:
     """Every row, the most serious change first; a guest that only did its duty is left out."""
     rows = [row for row in comparison.rows if row.case != GUEST or _eventful(row)]
-    rows.sort(key=lambda row: (-row.change, not row.failing_on_both))
+    rows.sort(key=lambda row: (-row.change, not row.broken_on_both))
     return tuple(_part(number, row, transcripts) for number, row in enumerate(rows, 1))
 
 

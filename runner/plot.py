@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from runner.case import Better, MeasureSpec
-from runner.comparison import Row
+from runner.row import Row
 from runner.wording import number, span
 
 WIDTH, HEIGHT = 260, 74

@@ -18,7 +18,7 @@ from pathlib import Path
 from runner import case, evidence, experiment, host, matrix
 from runner.build import BuildRequest, build
 from runner.case import Case
-from runner.comparison import Row, compare
+from runner.comparison import compare
 from runner.errors import BuildFailed, PatchError, UserError
 from runner.experiment import Arms, Plan
 from runner.guest import refuse_path
@@ -30,6 +30,7 @@ from runner.outcome import Outcome, Verdict
 from runner.patchset import load as load_patches
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
+from runner.row import Row
 from runner.swap import swap_named
 from runner.transcript import ArmLabel, Transcript
 from runner.trial import Trial

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from runner import experimentfile, given, host
-from runner.comparison import Comparison, Row
+from runner.comparison import Comparison
 from runner.errors import TwinbootError, UserError
 from runner.exchange import evidence, ruling
 from runner.experiment import (
@@ -35,6 +35,7 @@ from runner.experiment import (
 )
 from runner.judging import GUEST
 from runner.report import clean
+from runner.row import Row
 from runner.wording import span
 
 FOLDER = "experiments"

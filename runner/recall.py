@@ -14,7 +14,7 @@ from pathlib import Path
 from runner import accel, evidence, host, rootfs
 from runner.boots import judged
 from runner.build import Kernel, fingerprint, kept
-from runner.comparison import Comparison, Row
+from runner.comparison import Comparison
 from runner.errors import TwinbootError, UserError
 from runner.evidence import Evidence
 from runner.experiment import (
@@ -32,6 +32,7 @@ from runner.matrix import ARMS
 from runner.patchset import Patch
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
+from runner.row import Row
 from runner.swap import swap_named
 from runner.transcript import ArmLabel, Transcript
 from runner.twins import Arm
@@ -76,7 +77,7 @@ def rows(former: Former, wanted: str | None, swap: str | None) -> tuple[Row, ...
             where = f" on {swap}" if swap else ""
             raise UserError(f"{former.folder} has no row {wanted}{where}; its cases are {ids}")
         return tuple(chosen)
-    telling = [row for row in found if row.findings or row.failing_on_both]
+    telling = [row for row in found if row.findings or row.broken_on_both]
     if not telling:
         raise UserError(f"nothing was found in {former.folder}; name a case to run it again")
     return tuple(telling)

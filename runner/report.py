@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from runner.comparison import Change, Comparison, Overall, Row, differs
+from runner.changes import differs
+from runner.comparison import Comparison, Overall
 from runner.complaints import complaints
 from runner.costreport import HEADS, cost_lines
 from runner.judging import GUEST
 from runner.outcome import Verdict
+from runner.row import Change, Row
 from runner.wording import (
     FOREIGN,
     doubt,

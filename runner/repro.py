@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner import evidence, host, matrix, recall
-from runner.comparison import Comparison, Row, compare_transcripts
+from runner.comparison import Comparison, compare_transcripts
 from runner.errors import EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED, UserError
 from runner.experiment import begin_folder, burden
 from runner.host import Progress
@@ -20,6 +20,7 @@ from runner.judging import GUEST
 from runner.matrix import ARMS, Matrix
 from runner.outcome import BAD, Outcome
 from runner.recall import Former
+from runner.row import Row
 from runner.swap import swap_named
 from runner.symptom import FAILS, Symptom, Tally, shown, symptoms, tally
 from runner.transcript import ArmLabel, Transcript

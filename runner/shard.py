@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from runner.case import Case
-from runner.comparison import Row
 from runner.errors import UserError
+from runner.row import Row
 
 # A boot takes about as long as cases with so much of a deadline, which are done in a tenth of it
 BOOT_DEADLINES_S = 100.0

@@ -24,7 +24,6 @@ import paramiko
 from runner import case, host, recall, rootfs, symbols
 from runner.build import Kernel
 from runner.case import Case
-from runner.comparison import Row
 from runner.errors import InfraError, UserError
 from runner.experiment import CASES, ROOT, Plan, build_arms, burden, choose_machine
 from runner.guest import Boot, Guest
@@ -32,6 +31,7 @@ from runner.host import Progress
 from runner.qemu import DRGN, GDB, Machine
 from runner.recall import Former
 from runner.rootfs import Rootfs
+from runner.row import Row
 from runner.swap import Swap, parse_facts, set_up_command, swap_named, verify
 from runner.transcript import ArmLabel
 from runner.trial import BOOT_DEADLINE_S, SWAP_DEADLINE_S

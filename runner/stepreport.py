@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from runner.comparison import OPEN, Change, Overall
+from runner.comparison import Overall
 from runner.mbox import plain
+from runner.row import OPEN, Change
 from runner.steps import Step, Turn, turns, worst
 from runner.wording import headlines, overall_sentence, pooled, sentence, span
 

@@ -10,17 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runner.comparison import (
-    OPEN,
-    REGRESSIONS,
-    ArmRuns,
-    Change,
-    Comparison,
-    Finding,
-    Overall,
-    Row,
-)
+from runner.comparison import Comparison, Overall
 from runner.outcome import UNJUDGED, Verdict
+from runner.row import OPEN, REGRESSIONS, ArmRuns, Change, Finding, Row
 from runner.wording import same_story
 
 # Changes that say nothing of what the case would have shown

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from runner.binomial import lower_bound, upper_bound
-from runner.comparison import CONFIDENCE, Finding, Row, Subject
+from runner.comparison import CONFIDENCE
 from runner.outcome import BAD, Outcome, Verdict
+from runner.row import Finding, Row, Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-from runner.comparison import (
-    CONFIDENCE,
-    OPEN,
-    REGRESSIONS,
-    ArmRuns,
-    Change,
-    Comparison,
-    Finding,
-    Row,
-    detectable_rate,
-)
+from runner.comparison import CONFIDENCE, Comparison, detectable_rate
 from runner.cost import ratio
 from runner.judging import GUEST
 from runner.outcome import UNJUDGED, Checked, Outcome, Verdict
+from runner.row import OPEN, REGRESSIONS, ArmRuns, Change, Finding, Row
 from runner.twins import Arm, Twins
 
 FOREIGN = "foreign, no proof of path"
@@ -112,10 +103,10 @@ def overall_sentence(comparison: Comparison) -> str:
         unclear = "; ".join(part for part in (unclear, _missing(comparison)) if part)
     good = _counted(counts, (Change.KNOWN, Change.FIXED, Change.IMPROVED))
     same = sum(row.change is Change.SAME for row in rows)
-    broken = sum(bool(still_broken(row)) for row in rows)
+    broken = sum(row.broken_on_both for row in rows)
     tail = [f"{same} of {len(rows)} rows unchanged"]
     tail += [f"{_count(broken, 'row')} failing on both"] if broken else []
-    if all(row.dead_on_both for row in rows):
+    if comparison.dead:
         tail += ["no case came to its end on either kernel"]
     tail += [comparison.twins.selection] if comparison.twins.selection else []
     parts = [part for part in (bad, unclear, good) if part] + tail

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runner.comparison import Comparison, Overall, Row
+from runner.comparison import Comparison, Overall
 from runner.errors import BuildFailed, CommandFailed, ConfigLost, PatchError, TwinbootError
 from runner.judging import GUEST
 from runner.outcome import Verdict
+from runner.row import Row
 
 GOOD, BAD, SKIP, STOP = 0, 1, 125, 128
 # Whatever fails when these run is the fault of the tree that they run in.

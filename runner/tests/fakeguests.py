@@ -17,7 +17,7 @@ import pytest
 
 from runner import experiment, host, matrix
 from runner.case import Case
-from runner.comparison import Comparison, Row
+from runner.comparison import Comparison
 from runner.experiment import Arms, Plan, Wanted
 from runner.host import Progress
 from runner.judging import GUEST
@@ -25,6 +25,7 @@ from runner.kconfig import Kconfig
 from runner.patchset import EMPTY
 from runner.qemu import Machine
 from runner.rootfs import Rootfs
+from runner.row import Row
 from runner.source import Fetched, parse_source
 from runner.tests.test_matrix import kernel
 from runner.transcript import BootRecord, CaseLog, End, Transcript, untried

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 from runner import evidence, host
 from runner.boots import compare_saved
 from runner.cli import app
-from runner.comparison import Change, Comparison
+from runner.comparison import Comparison
 from runner.doubt import rows_on_trust
 from runner.errors import UserError
 from runner.experiment import Plan, command_of, plan_of
 from runner.merge import merge
 from runner.report import markdown
+from runner.row import Change
 from runner.tests.arms import FAIL, HANG, REUSE, compared
 from runner.tests.arms import run as outcome
 from runner.tests.fakeguests import Guests, guests, rows, run

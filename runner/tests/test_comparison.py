@@ -9,17 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.comparison import (
-    OPEN,
-    REGRESSIONS,
-    Change,
-    Comparison,
-    Finding,
-    Overall,
-    detectable_rate,
-)
+from runner.comparison import Comparison, Overall, detectable_rate
 from runner.judging import GUEST
 from runner.outcome import UNJUDGED, Outcome, Verdict
+from runner.row import OPEN, REGRESSIONS, Change, Finding
 from runner.tests.arms import (
     CRASH,
     FAIL,

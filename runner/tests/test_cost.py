@@ -17,7 +17,7 @@ from rich.console import Console
 
 from runner import case, report
 from runner.case import Case
-from runner.comparison import Change, Comparison, compare
+from runner.comparison import Comparison, compare
 from runner.cost import Ratio, allowed, ratio
 from runner.costreport import cost_lines
 from runner.doubt import rows_in_doubt
@@ -27,6 +27,7 @@ from runner.ktap import Measure
 from runner.outcome import Outcome
 from runner.qemu import BootFiles, Machine, guest_argv
 from runner.rootfs import guest_programs
+from runner.row import Change
 from runner.tests.arms import TWINS, run
 
 FAULT: Case = next(each for each in case.load(COSTS) if each.id == "cost/wr_sync")

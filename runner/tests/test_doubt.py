@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from runner.comparison import Change
 from runner.doubt import rows_in_doubt
 from runner.judging import GUEST
 from runner.outcome import Outcome, Verdict
+from runner.row import Change
 from runner.tests.arms import CRASH, FAIL, HANG, INFRA, PASS, REUSE, compared, reused, run
 
 AGAIN = {"nullblk": (REUSE,)}

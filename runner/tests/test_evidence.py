@@ -12,11 +12,12 @@ import jsonschema
 import pytest
 
 from runner import evidence
-from runner.comparison import Change, Comparison, compare_transcripts
+from runner.comparison import Comparison, compare_transcripts
 from runner.document import document, save_document, schema
 from runner.errors import UserError
 from runner.experiment import Plan, command_of
 from runner.qemu import Machine
+from runner.row import Change
 from runner.tests import corpus
 from runner.tests.arms import CRASH, FAIL, REUSE, TWINS, compared, reused, run, splat
 from runner.tests.corpus import LEAK

@@ -16,8 +16,8 @@ from runner.exchange import b4_checks, junit, ktap
 from runner.ktap import parse_ktap
 from runner.mailreply import COLUMNS, mail_reply
 from runner.mbox import Thread
-from runner.outcome import Outcome
-from runner.tests.arms import CRASH, FAIL, INFRA, PASS, SKIP, TWINS, arm, compared, run, splat
+from runner.outcome import Outcome, Verdict
+from runner.tests.arms import CRASH, FAIL, HANG, INFRA, PASS, SKIP, TWINS, arm, compared, run, splat
 
 COMMAND = "twinboot run --patch 'my patch.patch'"
 
@@ -122,6 +122,17 @@ def test_ktap_calls_a_skip_a_skip_and_what_fails_on_both_expected() -> None:
         text = ktap(compared([before, before], [after, after]))
         assert parse_ktap(text).problems == ()
         assert any(said.startswith(line) for said in text.splitlines())
+
+
+@pytest.mark.parametrize("end", [HANG, CRASH])
+def test_what_comes_to_no_end_on_either_kernel_is_no_pass_in_any_format(end: Verdict) -> None:
+    dead = [run(process=end)] * 2
+    found = compared(dead, dead)
+    assert results(found)[-1].result[0].message == "no case came to its end on either kernel"
+    assert ktap(found).count("# ERROR") == 1
+    alive = [*dead, run(swap="zram"), run(swap="zram")]
+    assert ktap(compared(alive, alive)).count("# XFAIL") == 1
+    assert ktap(compared(alive, alive)).count("# ERROR") == 0
 
 
 def verdict_of(reply: str) -> str:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from runner import flood, host
 from runner.case import Case
-from runner.comparison import Change, compare_transcripts
+from runner.comparison import compare_transcripts
 from runner.ktap import parse_ktap
 from runner.ltp import parse_ltp
 from runner.outcome import Scene, Verdict, judge
+from runner.row import Change
 from runner.tests.arms import TWINS
 from runner.transcript import ArmLabel, BootRecord, CaseLog, Transcript
 

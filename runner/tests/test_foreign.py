@@ -10,11 +10,12 @@ import pytest
 
 from runner import foreign, host, rootfs
 from runner.case import Case
-from runner.comparison import Change, Comparison, compare
+from runner.comparison import Comparison, compare
 from runner.errors import UserError
 from runner.foreign import Foreign
 from runner.outcome import Outcome, Scene, Verdict, judge
 from runner.report import quiet_lines
+from runner.row import Change
 from runner.tests.arms import TWINS
 from runner.transcript import CaseLog, Ended
 from runner.wording import headlines

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.comparison import Change, Comparison
+from runner.comparison import Comparison
 from runner.errors import UserError
 from runner.exchange import junit, ktap
 from runner.known import Problem, excuse, load
 from runner.mailreply import mail_reply
 from runner.outcome import Outcome
 from runner.report import markdown
+from runner.row import Change
 from runner.splat import Splat
 from runner.tests.arms import (
     CRASH,

@@ -13,7 +13,19 @@ MODULES = {
     if path.stem != "__init__" and "tests" not in path.parts
 }
 # Lower modules know nothing of these.
-PURE = ("ktap", "splat", "transcript", "outcome", "comparison", "qemu", "swap", "case", "wording")
+PURE = (
+    "ktap",
+    "splat",
+    "transcript",
+    "outcome",
+    "row",
+    "changes",
+    "comparison",
+    "qemu",
+    "swap",
+    "case",
+    "wording",
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from runner.comparison import Change, Comparison
+from runner.comparison import Comparison
 from runner.judging import GUEST
 from runner.outcome import Outcome
 from runner.report import change_lines, markdown, print_report, quiet_lines
+from runner.row import Change
 from runner.splat import Splat
 from runner.tests.arms import (
     CRASH,

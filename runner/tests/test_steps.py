@@ -18,11 +18,12 @@ from typer.testing import CliRunner, Result
 from runner import each, experiment, kconfig, matrix, patchset, recall, source, stepreport, steps
 from runner.cli import app
 from runner.commands import options
-from runner.comparison import Change, Comparison, Finding, Overall
+from runner.comparison import Comparison, Overall
 from runner.errors import PatchError, UserError
 from runner.experiment import Inputs, Plan
 from runner.outcome import Outcome
 from runner.patchset import PatchSet, read_patch
+from runner.row import Change, Finding
 from runner.steps import Step
 from runner.tests import tinytree
 from runner.tests.arms import (
