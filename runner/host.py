@@ -7,6 +7,7 @@ It knows nothing of kernels, patches or guests.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -62,6 +63,7 @@ class How:
 DEFAULT = How()
 SLOT_POLL_S = 0.1
 FOREVER = -1.0  # as filelock has it
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_dir() -> Path:
@@ -208,26 +210,37 @@ def _tail(log: Path, size: int = 2000) -> str:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Whatever had the name is replaced, a link too: nothing is written through it (output.py does).
+    """
     make_folder(path.parent)
-    raw = content.encode() if isinstance(content, str) else content
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(raw)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+        replace_file(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise InfraError(
-            f"cannot write {path}: {error.strerror}; free space or choose another folder"
-        ) from error
+        raise InfraError(unwritten(path, error)) from error
+
+
+def replace_file(path: Path, raw: bytes, mode: int = 0o644) -> None:
+    """What write_atomic does, in a folder that is there, for who has an own word for an OSError."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def unwritten(path: Path, error: OSError) -> str:
+    """That a path cannot be written and why; what to do where it is space that lacks."""
+    advice = "; free space or choose another folder" if error.errno in FULL else ""
+    return f"cannot write {path}: {error.strerror or error}{advice}"
 
 
 def write_sparse(path: Path, size: int) -> None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import typer
 
-from runner import evidence, exchange, host, report, stepreport
+from runner import evidence, exchange, host, output, report, stepreport
 from runner.commands.options import console
 from runner.comparison import Comparison
 from runner.document import document_text, save_document
@@ -69,7 +69,7 @@ def deliver(comparison: Comparison, folder: Path, wanted: Outputs) -> Comparison
             sys.stdout.write(text)
             printed = True
         else:
-            host.write_atomic(path, text)
+            output.write(path, text)
     if not printed:
         report.print_report(comparison, console())
         print(f"evidence: {folder}")
