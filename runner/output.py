@@ -60,14 +60,6 @@ def attempt(path: Path) -> None:
         raise _fault(path, error) from error
 
 
-def attempt_folder(folder: Path) -> None:
-    """Raise UserError where no file can be made in a folder, or in the nearest one above it."""
-    try:
-        _make_nothing(folder)
-    except OSError as error:
-        raise _fault(folder, error) from error
-
-
 def is_special(path: Path) -> bool:
     """Whether a pipe, device or socket is there, which may take more than one result."""
     try:
