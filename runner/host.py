@@ -29,7 +29,7 @@ from typing import IO
 import filelock
 import platformdirs
 
-from runner.errors import CommandFailed, InfraError
+from runner.errors import CommandFailed, InfraError, UserError
 
 Progress = Callable[[str], None]
 Words = Sequence[str | Path]
@@ -64,13 +64,29 @@ DEFAULT = How()
 SLOT_POLL_S = 0.1
 FOREVER = -1.0  # as filelock has it
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# What is wrong with a path, not with the machine
+WRONG_PATH = (
+    *(errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EBADF),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.EEXIST, errno.ENXIO),
+)
+
+
+def cache_path() -> Path:
+    """Where trees, kernels and downloads are kept: $TWINBOOT_CACHE or the user's cache."""
+    named = os.environ.get("TWINBOOT_CACHE")
+    return Path(named).absolute() if named else platformdirs.user_cache_path("twinboot")
 
 
 def cache_dir() -> Path:
-    """Where trees, kernels and downloads are kept: $TWINBOOT_CACHE or the user's cache."""
-    named = os.environ.get("TWINBOOT_CACHE")
-    path = Path(named).absolute() if named else platformdirs.user_cache_path("twinboot")
-    make_folder(path)
+    """The same, made where it is missing; UserError where it cannot be there."""
+    path = cache_path()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        kind = UserError if error.errno in WRONG_PATH else InfraError
+        raise kind(
+            f"cannot create the cache folder {path}: {error.strerror}; TWINBOOT_CACHE names another"
+        ) from error
     return path
 
 

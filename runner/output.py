@@ -17,11 +17,6 @@ from pathlib import Path
 from runner import host
 from runner.errors import InfraError, TwinbootError, UserError
 
-# What is wrong with a path, not with the machine
-WRONG_PATH = (
-    *(errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EBADF),
-    *(errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENXIO),
-)
 # No file can be put in its place, but what is there may still be written
 FIXED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 NEW_MODE = 0o644
@@ -128,5 +123,5 @@ def _make_nothing(folder: Path) -> None:
 
 def _fault(path: Path, error: OSError) -> TwinbootError:
     """Wrong input where the path cannot be right, else the machine's fault."""
-    kind = UserError if error.errno in WRONG_PATH else InfraError
+    kind = UserError if error.errno in host.WRONG_PATH else InfraError
     return kind(host.unwritten(path, error))

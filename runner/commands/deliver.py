@@ -109,7 +109,7 @@ def _keep(folder: Path, texts: Mapping[str, str]) -> None:
             host.write_atomic(folder / name, text)
     except InfraError as error:
         cause = error.__cause__
-        if not isinstance(cause, OSError) or cause.errno not in output.WRONG_PATH:
+        if not isinstance(cause, OSError) or cause.errno not in host.WRONG_PATH:
             raise
         print(f"twinboot: judged, but nothing of it is kept: {error}", file=sys.stderr)
 
