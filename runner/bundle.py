@@ -89,6 +89,8 @@ def bundle(former: Former, row: Row, path: Path | None, progress: Progress) -> P
     """
     refuse_dependent(row)
     out = path or Path(f"{_name(row)}.tar.gz")
+    if out == output.STDOUT:
+        raise UserError("a bundle is no text for standard output; give --out a file")
     output.attempt(out)
     cache = host.cache_dir()
     kernels, root = recall.programs(former, progress)

@@ -20,15 +20,20 @@ from runner.errors import InfraError, TwinbootError, UserError
 # No file can be put in its place, but what is there may still be written
 FIXED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 NEW_MODE = 0o644
+STDOUT = Path("-")
 _OWN = re.compile(r"/dev/std(out|err)|/(?:dev|proc/self)/fd/(\d{1,9})")
 
 
 def write(path: Path, content: str | bytes) -> None:
     """Write into the pipe or device that is there, or a whole file, which keeps its mode.
 
-    Missing folders are made. Raises UserError where the path is wrong.
+    `-` is standard output, for texts. Missing folders are made. Raises UserError where the path
+    is wrong.
     """
     raw = content.encode() if isinstance(content, str) else content
+    if path == STDOUT:
+        sys.stdout.write(raw.decode())
+        return
     try:
         if (number := _own_descriptor(path)) is not None:
             _write_into(os.dup(number), raw)
@@ -44,6 +49,8 @@ def write(path: Path, content: str | bytes) -> None:
 
 def attempt(path: Path) -> None:
     """Raise what `write` would raise, before there is something to write; nothing is changed."""
+    if path == STDOUT:
+        return
     try:
         if (number := _own_descriptor(path)) is not None:
             os.fstat(number)

@@ -27,6 +27,8 @@ from runner.mailreply import mail_reply
 from runner.page import page
 from runner.steps import Step, excused
 
+STDOUT = output.STDOUT
+
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
@@ -54,16 +56,12 @@ class Outputs:
                     f"--{taken[path]} and --{name} are both {what}; only one can be there"
                 )
             taken[path] = name
-            if path != STDOUT:
-                output.attempt(path)
+            output.attempt(path)
 
     def paths(self) -> Mapping[str, Path]:
         """The formats that are wanted, and where."""
         named = ((each.name, getattr(self, each.name)) for each in fields(self))
         return {name: path for name, path in named if isinstance(path, Path)}
-
-
-STDOUT = Path("-")
 
 
 def problems(path: Path | None) -> tuple[Problem, ...]:
@@ -83,11 +81,8 @@ def deliver(comparison: Comparison, folder: Path, wanted: Outputs) -> Comparison
     _keep(folder, _summary(comparison))
     printed = False
     for path, text in _texts(comparison, folder, command, wanted):
-        if path == STDOUT:
-            sys.stdout.write(text)
-            printed = True
-        else:
-            output.write(path, text)
+        output.write(path, text)
+        printed = printed or path == STDOUT
     if not printed:
         report.print_report(comparison, console())
         print(f"evidence: {folder}")

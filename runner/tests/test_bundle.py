@@ -156,8 +156,9 @@ def test_where_a_bundle_cannot_be_written_is_said_before_a_kernel_is_built(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runner.recall.programs", lambda *_: pytest.fail("it was built"))
-    with pytest.raises(UserError, match="Is a directory"):
-        bundle.bundle(parts.former, parts.row, tmp_path, print)
+    for path, why in ((tmp_path, "Is a directory"), (Path("-"), "a bundle is no text")):
+        with pytest.raises(UserError, match=why):
+            bundle.bundle(parts.former, parts.row, path, print)
 
 
 def test_an_initramfs_is_read_by_cpio(tmp_path: Path) -> None:

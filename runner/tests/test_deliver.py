@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -87,3 +88,23 @@ def test_a_full_disk_is_no_reading_of_somebody_elses_evidence(
     ended = said("compare", run)
     assert ended.exit_code == 3
     assert "No space left on device; free space" in ended.output
+
+
+@pytest.mark.parametrize("words", [("bisect", "--resume"), ("prove", "--out")])
+def test_what_searches_and_what_proves_try_their_paths_first_too(
+    words: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bisect.session.resume", "commands.prove.run_proof"):
+        monkeypatch.setattr(f"runner.{name}", lambda *_: pytest.fail("it was begun"))
+    ended = said(*words, tmp_path / "out", "--json", "/proc/x/y")
+    assert ended.exit_code == 2
+    assert "cannot write /proc/x/y" in ended.output
+
+
+def test_a_bisection_prints_its_json_in_place_of_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "result.json").write_text('{"decided": true}\n')
+    ended = SimpleNamespace(text="the first bad\n", result=SimpleNamespace(decided=True))
+    monkeypatch.setattr("runner.bisect.session.resume", lambda *_: ended)
+    assert said("bisect", "--resume", tmp_path, "--json", "-", "-q").stdout == '{"decided": true}\n'
