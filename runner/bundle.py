@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from runner import cpio, host, recall, rootfs
+from runner import cpio, host, output, recall, rootfs
 from runner.build import Kernel
 from runner.case import Better, MeasureSpec
 from runner.errors import InfraError, UserError
@@ -71,7 +71,7 @@ class Parts:
 
     @property
     def name(self) -> str:
-        return f"twinboot-{self.row.case.id.replace('/', '-')}-{self.row.swap}"
+        return _name(self.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,16 @@ def bundle(former: Former, row: Row, path: Path | None, progress: Progress) -> P
     Raises UserError for a case that needs more than a static program.
     """
     refuse_dependent(row)
+    out = path or Path(f"{_name(row)}.tar.gz")
+    if out == output.STDOUT:
+        raise UserError("a bundle is no text for standard output; give --out a file")
+    output.attempt(out)
     cache = host.cache_dir()
     kernels, root = recall.programs(former, progress)
     patches = recall.patches(former, cache, progress)
     parts = Parts(former, row, kernels, patches, root.path)
     members = clean_members(parts, private_words(former, cache))
-    out = path or Path(f"{parts.name}.tar.gz")
-    host.write_atomic(out, packed(parts.name, members))
+    output.write(out, packed(parts.name, members))
     return out
 
 
@@ -110,6 +113,10 @@ def refuse_dependent(row: Row) -> None:
         )
     if not NAME.fullmatch(case.id) or not case.program or not PROGRAM.fullmatch(case.program[0]):
         raise UserError(f"{case.id!r} has no program below /twinboot/bin, so there is no bundle")
+
+
+def _name(row: Row) -> str:
+    return f"twinboot-{row.case.id.replace('/', '-')}-{row.swap}"
 
 
 def _members(parts: Parts) -> dict[str, Member]:

@@ -10,6 +10,7 @@ import enum
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -187,6 +188,8 @@ class UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"`{key.value}` is given twice", key.start_mark
@@ -260,7 +263,10 @@ def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
         return f"there is no key `{place}`; the keys are {', '.join(model.model_fields)}"
     if fault["type"] == "missing":
         return f"the key `{place}` is missing"
-    return f"`{place}` is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    shown = f"`{place}` is {fault['input']!r:.60}"
+    if fault["type"] == "string_type" and isinstance(fault["input"], int | float | date):
+        return f"{shown}, which YAML reads as no text; quote it"
+    return f"{shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
 def _refuse_twice(cases: tuple[Case, ...], origin: str) -> None:

@@ -46,7 +46,7 @@ app.add_typer(bisect.app, name="bisect")
 app.command("shell", epilog="Example: twinboot shell --arm patched --swap zram")(kernels.open_shell)
 app.command("list", epilog="Example: twinboot list cases")(household.list_things)
 app.command("doctor", epilog="Example: twinboot doctor")(household.show_doctor)
-app.command(epilog="Example: twinboot clean --kernels")(household.clean)
+app.command(epilog="Example: twinboot clean --all-but-runs")(household.clean)
 app.command(epilog="Example: twinboot version")(household.version)
 
 

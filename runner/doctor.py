@@ -33,6 +33,10 @@ TOOLS = {
     "dmsetup": "dmsetup",
     "mke2fs": "e2fsprogs",
 }
+WITHOUT = {
+    "ccache": "rebuilds are slower without it",
+    "git": "no git: source and no branch as a patch without it; on Debian: apt-get install git",
+}
 FREE_DISK_GIB = 6
 FREE_MEMORY_MIB = 2048
 
@@ -49,7 +53,7 @@ class Finding:
 
 def examine(cache: Path, progress: Progress) -> tuple[Finding, ...]:
     """Try everything that a run needs."""
-    return (*_tools(), _qemu(), _disk(cache), _memory(), _ccache(), _kvm(cache, progress))
+    return (*_tools(), _qemu(), _disk(cache), _memory(), *_optional(), _kvm(cache, progress))
 
 
 def table(findings: tuple[Finding, ...]) -> Table:
@@ -88,9 +92,10 @@ def _memory() -> Finding:
     return Finding("memory", free >= FREE_MEMORY_MIB, says)
 
 
-def _ccache() -> Finding:
-    where = shutil.which("ccache")
-    return Finding("ccache", where is not None, where or "rebuilds are slower without it", False)
+def _optional() -> Iterator[Finding]:
+    for tool, without in WITHOUT.items():
+        where = shutil.which(tool)
+        yield Finding(tool, where is not None, where or without, False)
 
 
 def _kvm(cache: Path, progress: Progress) -> Finding:
@@ -100,7 +105,10 @@ def _kvm(cache: Path, progress: Progress) -> Finding:
         return Finding("kvm", False, f"{accel.KVM} cannot be opened; guests run under TCG", False)
     if not images:
         return Finding("kvm", False, "not tried: no kernel is built yet (twinboot build)", False)
-    root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
-    found = accel.probe(images[0], root.image, cache)
+    try:
+        root = rootfs.build_rootfs(ROOT / "guest-tests", cache, progress)
+        found = accel.probe(images[0], root.image, cache)
+    except TwinbootError as error:
+        return Finding("kvm", False, f"not tried: {error.message}", False)
     says = f"{found.why}; guests run under {found.name.upper()}"
     return Finding("kvm", found.name == "kvm", says, False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -155,8 +155,12 @@ def load_transcript(path: Path) -> Transcript:
     try:
         told = _TRANSCRIPT.validate_json(path.read_bytes())
         console = path.with_suffix(".console").read_bytes().decode(errors="replace")
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is not a transcript of twinboot: {_first_line(error)}") from error
+    except OSError as error:
+        raise UserError(
+            f"the transcript {error.filename} cannot be read: {error.strerror}"
+        ) from error
+    except ValidationError as error:
+        raise UserError(f"{path} is not a transcript of twinboot: {_fault(error)}") from error
     if told.boot.swap not in SWAP_NAMES:
         raise UserError(f"{path} is not a transcript of twinboot: there is no such swap")
     return replace(told, console=console)
@@ -173,10 +177,40 @@ def load_run(folder: Path) -> Evidence:
         cases = _CASES.validate_python(head["cases"])
         origin = _ORIGIN.validate_python(head.get("origin", {}))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{folder} is not the folder of a run: {_why(folder)}") from error
-    found = [load_transcript(path) for path in _transcripts(folder)]
-    whole = whole_trials(found).values()
+        raise UserError(f"{folder} is not the folder of a run: {_why(folder, error)}") from error
+    found = {path: load_transcript(path) for path in _transcripts(folder)}
+    _refuse_impossible(found, Evidence(twins, cases, (), origin))
+    whole = whole_trials(found.values()).values()
     return Evidence(twins, cases, tuple(boot for boots in whole for boot in boots), origin)
+
+
+def _refuse_impossible(found: Mapping[Path, Transcript], run: Evidence) -> None:
+    """UserError where a transcript cannot be of this run, or is there twice."""
+    known: dict[tuple[TrialKey, int], Path] = {}
+    for path, transcript in found.items():
+        boot = transcript.boot
+        if other := known.get((boot.trial, boot.part)):
+            raise UserError(f"{path} and {other.name} are of the same boot; remove one")
+        known[boot.trial, boot.part] = path
+        if why := _impossible(transcript, run):
+            raise UserError(f"{path} is not of this run: {why}")
+
+
+def _impossible(transcript: Transcript, run: Evidence) -> str:
+    """Why a transcript cannot be of a run; nothing if it can."""
+    boot, cut = transcript.boot, run.origin.cut
+    if strange := {*boot.planned} - {case.id for case in run.cases}:
+        return f"it is about {min(strange)!r:.60}, which is no case of it"
+    if tuple(log.case for log in transcript.logs) != boot.planned[: len(transcript.logs)]:
+        return "what ran is not what was planned"
+    # 0 is what a run has that does not say
+    if run.twins.seed and boot.seed != run.twins.seed:
+        return f"its seed is {boot.seed}, not {run.twins.seed}"
+    # Only what `merge` joined says from which shard it comes
+    shards = range(1, len(cut.shards) + 1) if cut and not cut.mine else ()
+    if boot.shard and boot.shard not in shards:
+        return f"it is of a shard {boot.shard}, which the run has not"
+    return ""
 
 
 def _transcripts(folder: Path) -> list[Path]:
@@ -190,22 +224,32 @@ def _transcripts(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.suffix == ".json")
 
 
-def _why(folder: Path) -> str:
+def _why(folder: Path, error: Exception) -> str:
     """What is there instead, and what takes it."""
+    instead = {
+        "run.json": "its run.json is damaged",
+        "walk.json": "it is that of --each, whose steps are runs; name one of them (FOLDER/1-...)",
+        "bisect.json": "it is that of a bisection, which `twinboot bisect --resume` takes",
+        "plan.json": "no guest has run yet; `twinboot run --resume` goes on with it",
+    }
     try:
         names = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-    if "run.json" in names:
-        return "its run.json is damaged"
-    if "walk.json" in names:
-        return "it is that of --each, whose steps are runs; name one of them (FOLDER/1-...)"
-    if "bisect.json" in names:
-        return "it is that of a bisection, which `twinboot bisect --resume` takes"
-    if "plan.json" in names:
-        return "no guest has run yet; `twinboot run --resume` goes on with it"
-    return "there is no run.json in it"
+    except OSError as refused:
+        return f"it cannot be read ({refused.strerror})"
+    if "run.json" in names and isinstance(error, OSError):
+        return f"its run.json cannot be read ({error.strerror})"
+    return next(
+        (why for name, why in instead.items() if name in names), "there is no run.json in it"
+    )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _fault(error: ValidationError) -> str:
+    """What is wrong with a file of ours, in one clause."""
+    fault = error.errors(include_input=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "json_invalid":
+        return "it ends early" if "EOF" in fault["msg"] else f"it is {fault['msg'].lower()}"
+    if fault["type"] == "missing":
+        return f"its {place} is missing"
+    what = f"its {place}" if place else "it"
+    return f"{what} is damaged: {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -83,7 +83,7 @@ def parse_kselftest(text: str, tree: str) -> Kselftest:
             "e.g. mm:cow@debian:linux-source-6.12"
         )
     folder, test, where = found.groups()
-    words = tuple(shlex.split(test or ""))
+    words = _split(test or "", "kselftest")
     if words and "/" in words[0]:
         raise UserError(f"the kselftest {words[0]} must be a file of {folder} itself")
     return Kselftest(folder, words, source.parse_source(where or tree))
@@ -92,7 +92,7 @@ def parse_kselftest(text: str, tree: str) -> Kselftest:
 def parse_command(text: str) -> Command:
     """Read `--command`; UserError says what would have been right."""
     name, equals, line = text.partition("=")
-    words = tuple(shlex.split(line))
+    words = _split(line, "command")
     if not equals or not words or not _NAME.fullmatch(name):
         raise UserError(f"{text!r} is not a command; write NAME='PROGRAM ARG...'")
     return Command(name, words)
@@ -100,10 +100,19 @@ def parse_command(text: str) -> Command:
 
 def parse_ltp(text: str) -> Command:
     """Read `--ltp`: TEST [ARG...], in LTPROOT/testcases/bin, LTPROOT being of the environment."""
-    words = tuple(shlex.split(text))
+    words = _split(text, "test of LTP")
     if not words or "/" in words[0]:
         raise UserError(f"{text!r} is not a test of LTP; write TEST [ARG...], e.g. 'ksm01 -s 32'")
     return Command("_".join(words).replace("/", "_"), words, "ltp")
+
+
+def _split(line: str, what: str) -> tuple[str, ...]:
+    """The words as a shell has them."""
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as error:
+        why = "a quotation is not closed" if "quotation" in str(error) else "it ends in a backslash"
+        raise UserError(f"{line!r} is no {what}: {why}") from error
 
 
 def prepare(

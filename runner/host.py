@@ -7,6 +7,7 @@ It knows nothing of kernels, patches or guests.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -28,7 +29,7 @@ from typing import IO
 import filelock
 import platformdirs
 
-from runner.errors import CommandFailed, InfraError
+from runner.errors import CommandFailed, InfraError, UserError
 
 Progress = Callable[[str], None]
 Words = Sequence[str | Path]
@@ -62,13 +63,30 @@ class How:
 DEFAULT = How()
 SLOT_POLL_S = 0.1
 FOREVER = -1.0  # as filelock has it
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# What is wrong with a path, not with the machine
+WRONG_PATH = (
+    *(errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EBADF),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.EEXIST, errno.ENXIO),
+)
+
+
+def cache_path() -> Path:
+    """Where trees, kernels and downloads are kept: $TWINBOOT_CACHE or the user's cache."""
+    named = os.environ.get("TWINBOOT_CACHE")
+    return Path(named).absolute() if named else platformdirs.user_cache_path("twinboot")
 
 
 def cache_dir() -> Path:
-    """Where trees, kernels and downloads are kept: $TWINBOOT_CACHE or the user's cache."""
-    named = os.environ.get("TWINBOOT_CACHE")
-    path = Path(named).absolute() if named else platformdirs.user_cache_path("twinboot")
-    make_folder(path)
+    """The same, made where it is missing; UserError where it cannot be there."""
+    path = cache_path()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        kind = UserError if error.errno in WRONG_PATH else InfraError
+        raise kind(
+            f"cannot create the cache folder {path}: {error.strerror}; TWINBOOT_CACHE names another"
+        ) from error
     return path
 
 
@@ -208,26 +226,37 @@ def _tail(log: Path, size: int = 2000) -> str:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Whatever had the name is replaced, a link too: nothing is written through it (output.py does).
+    """
     make_folder(path.parent)
-    raw = content.encode() if isinstance(content, str) else content
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(raw)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+        replace_file(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise InfraError(
-            f"cannot write {path}: {error.strerror}; free space or choose another folder"
-        ) from error
+        raise InfraError(unwritten(path, error)) from error
+
+
+def replace_file(path: Path, raw: bytes, mode: int = 0o644) -> None:
+    """What write_atomic does, in a folder that is there, for who has an own word for an OSError."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def unwritten(path: Path, error: OSError) -> str:
+    """That a path cannot be written and why; what to do where it is space that lacks."""
+    advice = "; free space or choose another folder" if error.errno in FULL else ""
+    return f"cannot write {path}: {error.strerror or error}{advice}"
 
 
 def write_sparse(path: Path, size: int) -> None:

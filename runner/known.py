@@ -7,7 +7,7 @@ is found as ever, and then called KNOWN.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fnmatch import fnmatchcase
@@ -77,7 +77,7 @@ def load(path: Path) -> tuple[Problem, ...]:
         rows = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the known problems {path}: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(rows, list):
         raise UserError(f"{path} must be a list of known problems, each beginning with `- case:`")
@@ -85,10 +85,12 @@ def load(path: Path) -> tuple[Problem, ...]:
 
 
 def _problem(row: object, where: str) -> Problem:
+    if not isinstance(row, Mapping):
+        raise UserError(f"{where} is {row!r:.60}; write `case:`, `reason:` and so on, one a line")
     try:
         entry = _Entry.model_validate(row)
     except ValidationError as error:
-        raise UserError(f"{where}: {first_fault(error, _Entry)}") from error
+        raise UserError(f"{where}: {_fault(error)}") from error
     named: list[tuple[Subject, str | None]] = [
         ("invariant", entry.invariant),
         ("measure", entry.measure),
@@ -115,6 +117,18 @@ def _problem(row: object, where: str) -> Problem:
         link=entry.link,
         expires=entry.expires,
     )
+
+
+def _fault(error: ValidationError) -> str:
+    """What is wrong with an entry, and how it is written right where a pattern would say it."""
+    right = {
+        "kernel": 'write a version or a range, as "5.10" or "5.10-5.18"',
+        "link": "write the whole address, as https://example.org/1",
+    }
+    said, fault = first_fault(error, _Entry), error.errors()[0]
+    if fault["type"] == "string_pattern_mismatch" and fault["loc"][0] in right:
+        return f"`{fault['loc'][0]}` is {fault['input']!r:.60}; {right[fault['loc'][0]]}"
+    return said
 
 
 def excuse(comparison: Comparison, problems: Iterable[Problem], today: date) -> Comparison:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from runner import given, host
+from runner import given, host, output
 from runner.bisect import session
 from runner.bisect.fields import OPTIONS
 from runner.bisect.plan import BisectPlan, Notebook
@@ -150,13 +150,16 @@ def log(folder: Annotated[Path, typer.Argument(help="The folder of a bisection."
 
 
 def _finish(folder: Path, plan: BisectPlan | None, json: Path | None, quiet: bool) -> None:
+    if json is not None:
+        output.attempt(json)
     with Teller(quiet) as tell:
         tell(f"state and evidence: {folder}")
         ended = session.begin(plan, folder, tell) if plan else session.resume(folder, tell)
     if json is not None:
-        host.write_atomic(json, (folder / "result.json").read_bytes())
-    print(ended.text, end="")
-    print(f"evidence: {folder}")
+        output.write(json, (folder / "result.json").read_bytes())
+    if json != output.STDOUT:
+        print(ended.text, end="")
+        print(f"evidence: {folder}")
     raise typer.Exit(0 if ended.result.decided else EXIT_UNDECIDED)
 
 

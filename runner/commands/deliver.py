@@ -7,18 +7,19 @@ It runs nothing and judges nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from runner import evidence, exchange, host, report, stepreport
+from runner import evidence, exchange, host, output, report, stepreport
 from runner.commands.options import console
 from runner.comparison import Comparison
-from runner.document import document_text, save_document
+from runner.document import document_text
+from runner.errors import InfraError, UserError
 from runner.experiment import command_of
 from runner.known import Problem, excuse
 from runner.known import load as load_known
@@ -26,12 +27,15 @@ from runner.mailreply import mail_reply
 from runner.page import page
 from runner.steps import Step, excused
 
+STDOUT = output.STDOUT
+
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Where the user wants the result and in which formats (STDOUT: in place of the report).
 
-    `known` are the problems that it excuses.
+    `known` are the problems that it excuses. Made before anything runs, so that UserError says
+    then which path cannot be written, or is given to two formats.
     """
 
     json: Path | None = None
@@ -43,8 +47,21 @@ class Outputs:
     b4: Path | None = None
     known: tuple[Problem, ...] = ()
 
+    def __post_init__(self) -> None:
+        taken: dict[Path, str] = {}
+        for name, path in self.paths().items():
+            if path in taken and (path == STDOUT or not output.is_special(path)):
+                what = "`-`" if path == STDOUT else str(path)
+                raise UserError(
+                    f"--{taken[path]} and --{name} are both {what}; only one can be there"
+                )
+            taken[path] = name
+            output.attempt(path)
 
-STDOUT = Path("-")
+    def paths(self) -> Mapping[str, Path]:
+        """The formats that are wanted, and where."""
+        named = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return {name: path for name, path in named if isinstance(path, Path)}
 
 
 def problems(path: Path | None) -> tuple[Problem, ...]:
@@ -61,20 +78,35 @@ def deliver(comparison: Comparison, folder: Path, wanted: Outputs) -> Comparison
     """Write and print the result; what it is with the known problems excused."""
     comparison = excuse(comparison, wanted.known, datetime.now(UTC).date())
     command = command_of(folder)
-    save_document(comparison, folder / "comparison.json")
-    host.write_atomic(folder / "report.md", report.markdown(comparison))
+    _keep(folder, _summary(comparison))
     printed = False
     for path, text in _texts(comparison, folder, command, wanted):
-        if path == STDOUT:
-            sys.stdout.write(text)
-            printed = True
-        else:
-            host.write_atomic(path, text)
+        output.write(path, text)
+        printed = printed or path == STDOUT
     if not printed:
         report.print_report(comparison, console())
         print(f"evidence: {folder}")
         print(f"again: {command}")
     return comparison
+
+
+def _summary(comparison: Comparison) -> Mapping[str, str]:
+    return {
+        "comparison.json": document_text(comparison),
+        "report.md": report.markdown(comparison),
+    }
+
+
+def _keep(folder: Path, texts: Mapping[str, str]) -> None:
+    """Beside the evidence; whoever may only read that is told, and has the result all the same."""
+    try:
+        for name, text in texts.items():
+            host.write_atomic(folder / name, text)
+    except InfraError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in host.WRONG_PATH:
+            raise
+        print(f"twinboot: judged, but nothing of it is kept: {error}", file=sys.stderr)
 
 
 def _texts(
@@ -106,10 +138,9 @@ def publish_steps(
     steps = excused(steps, lambda comparison: excuse(comparison, known, today))
     for step in steps:
         if step.comparison:
-            save_document(step.comparison, step.folder / "comparison.json")
-            host.write_atomic(step.folder / "report.md", report.markdown(step.comparison))
-    host.write_atomic(folder / "series.json", stepreport.document(steps))
-    host.write_atomic(folder / "series.md", stepreport.markdown(steps))
+            _keep(step.folder, _summary(step.comparison))
+    told = {"series.json": stepreport.document(steps), "series.md": stepreport.markdown(steps)}
+    _keep(folder, told)
     stepreport.print_steps(steps, console())
     print(f"evidence: {folder}")
     print(f"again: {command_of(folder)}")

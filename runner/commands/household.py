@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from runner import __version__, catalogue, cleaning, doctor, host
+from runner.cleaning import KIND_HELP
 from runner.commands.options import console, guarded
 from runner.errors import EXIT_UNDECIDED
 from runner.progress import Teller
@@ -32,16 +33,34 @@ def show_doctor() -> None:
 
 @guarded
 def clean(
-    trees: Annotated[bool, typer.Option("--trees", help="The warm build trees.")] = False,
-    kernels: Annotated[bool, typer.Option("--kernels", help="The kept kernels.")] = False,
-    sources: Annotated[bool, typer.Option("--sources", help="The downloaded sources.")] = False,
-    runs: Annotated[bool, typer.Option("--runs", help="The evidence of earlier runs.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
+    trees: Annotated[bool, typer.Option("--trees", help=KIND_HELP["trees"])] = False,
+    ccache: Annotated[bool, typer.Option("--ccache", help=KIND_HELP["ccache"])] = False,
+    kernels: Annotated[bool, typer.Option("--kernels", help=KIND_HELP["kernels"])] = False,
+    sources: Annotated[bool, typer.Option("--sources", help=KIND_HELP["sources"])] = False,
+    guests: Annotated[bool, typer.Option("--guests", help=KIND_HELP["guests"])] = False,
+    logs: Annotated[bool, typer.Option("--logs", help=KIND_HELP["logs"])] = False,
+    runs: Annotated[bool, typer.Option("--runs", help=KIND_HELP["runs"])] = False,
+    all_but_runs: Annotated[
+        bool, typer.Option("--all-but-runs", help="All that can be made again.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of it, evidence too.")] = False,
 ) -> None:
-    """Free disk space: remove what can be made again (without options: say what there is)."""
-    wanted = {"trees": trees, "kernels": kernels, "sources": sources, "runs": runs}
-    chosen = [name for name, picked in wanted.items() if picked or everything]
-    for line in cleaning.clean(host.cache_dir(), chosen, everything):
+    """Free disk space in TWINBOOT_CACHE or ~/.cache/twinboot; without options: say what is there.
+
+    Only what twinboot made goes, known by its name. A subfolder that is a link is emptied. Do not
+    clean kernels or guests while a run is going.
+    """
+    wanted = {
+        "trees": trees,
+        "ccache": ccache,
+        "kernels": kernels,
+        "sources": sources,
+        "guests": guests,
+        "logs": logs,
+    }
+    chosen = [name for name, picked in wanted.items() if picked or all_but_runs or everything]
+    chosen += ["runs"] if runs or everything else []
+    for line in cleaning.clean(host.cache_path(), chosen):
         print(line)
 
 

@@ -103,7 +103,12 @@ CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=255, help="CPUs of
 MemoryOption = Annotated[int, typer.Option("--memory", min=128, help="Memory of a guest in MiB.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", help="Write the comparison as JSON here.")
+    Path | None,
+    typer.Option(
+        "--json",
+        help="Write the comparison as JSON here. For this and all other results: `-` is standard "
+        "output, missing folders are made.",
+    ),
 ]
 MarkdownOption = Annotated[
     Path | None, typer.Option("--markdown", help="Write the report as Markdown here.")
@@ -128,9 +133,7 @@ HtmlOption = Annotated[
 ]
 B4Option = Annotated[
     Path | None,
-    typer.Option(
-        "--b4", help="Write the result as a check of `b4 review` here; `-` is standard output."
-    ),
+    typer.Option("--b4", help="Write the result as a check of `b4 review` here."),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from runner import host, killreport
+from runner import host, killreport, output
 from runner.commands.options import (
     AccelOption,
     CaseOption,
@@ -66,6 +66,8 @@ def prove(
 
     Exit code 1: a bug that nothing noticed, or a claim in its message that is not met.
     """
+    for path in filter(None, (json, markdown)):
+        output.attempt(path)
     plan = Plan(
         folder=(out or host.cache_dir() / "proofs").absolute(),
         source=source,
@@ -84,9 +86,10 @@ def prove(
     with Teller(quiet) as tell:
         table = run_proof(ProofPlan(plan, tuple(bug or ())), tell)
     if json is not None:
-        host.write_atomic(json, dumps(killreport.document(table), indent=1) + "\n")
+        output.write(json, dumps(killreport.document(table), indent=1) + "\n")
     if markdown is not None:
-        host.write_atomic(markdown, killreport.markdown(table))
-    killreport.print_table(table, console())
-    print(f"evidence: {plan.folder}")
+        output.write(markdown, killreport.markdown(table))
+    if output.STDOUT not in (json, markdown):
+        killreport.print_table(table, console())
+        print(f"evidence: {plan.folder}")
     raise typer.Exit(table.exit_code)

@@ -152,6 +152,15 @@ def test_what_cannot_be_carried_is_refused_with_a_sentence(
         refuse_dependent(replace(parts.row, case=case))
 
 
+def test_where_a_bundle_cannot_be_written_is_said_before_a_kernel_is_built(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.recall.programs", lambda *_: pytest.fail("it was built"))
+    for path, why in ((tmp_path, "Is a directory"), (Path("-"), "a bundle is no text")):
+        with pytest.raises(UserError, match=why):
+            bundle.bundle(parts.former, parts.row, path, print)
+
+
 def test_an_initramfs_is_read_by_cpio(tmp_path: Path) -> None:
     entries = (
         cpio.file("a/b/script", b"#!/bin/sh\n", executable=True),

@@ -104,6 +104,82 @@ def test_a_damaged_transcript_is_named(tmp_path: Path) -> None:
         evidence.load_run(tmp_path)
 
 
+def changed(path: Path, *keys: str, value: object) -> None:
+    """One value of a JSON file; None: the key is gone."""
+    told = json.loads(path.read_text())
+    place = told
+    for key in keys[:-1]:
+        place = place[key]
+    if value is None:
+        del place[keys[-1]]
+    else:
+        place[keys[-1]] = value
+    path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "why"),
+    [
+        (("boot", "repeat"), "x", "its boot.repeat is damaged: input should be a valid integer"),
+        (("boot", "arm"), None, "its boot.arm is missing"),
+        (("end",), "happily", "its end is damaged: input should be 'poweroff', "),
+        (("boot", "planned"), ["../x"], "it is about '../x', which is no case of it"),
+        (("boot", "seed"), 77, "its seed is 77, not 1"),
+        (("boot", "shard"), 3, "it is of a shard 3, which the run has not"),
+        (("logs",), [], ""),
+    ],
+)
+def test_a_transcript_that_cannot_be_of_the_run_says_what_is_wrong(
+    keys: tuple[str, ...], value: object, why: str, tmp_path: Path
+) -> None:
+    kept_run(tmp_path, "pass", "pass")
+    changed(tmp_path / "run.json", "twins", "seed", value=1)
+    changed(tmp_path / "transcripts/base-zram-0-0.json", *keys, value=value)
+    if not why:
+        evidence.load_run(tmp_path)
+        return
+    with pytest.raises(UserError) as caught:
+        evidence.load_run(tmp_path)
+    assert why in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_transcript_of_other_cases_than_were_planned_is_refused(tmp_path: Path) -> None:
+    kept_run(tmp_path, "pass", "pass")
+    path = tmp_path / "transcripts/base-zram-0-0.json"
+    told = json.loads(path.read_text())
+    changed(path, "logs", value=[{**told["logs"][0], "case": REUSE.id}])
+    with pytest.raises(UserError, match="what ran is not what was planned"):
+        evidence.load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [('{"boot": {"ar', "it ends early"), ("no", "it is invalid json: expected")]
+)
+def test_a_transcript_that_was_cut_ends_early(text: str, why: str, tmp_path: Path) -> None:
+    kept_run(tmp_path, "pass", "pass")
+    (tmp_path / "transcripts/base-zram-0-0.json").write_text(text)
+    with pytest.raises(UserError, match=f"is not a transcript of twinboot: {why}"):
+        evidence.load_run(tmp_path)
+
+
+def test_one_boot_told_twice_is_refused(tmp_path: Path) -> None:
+    kept_run(tmp_path, "pass", "pass")
+    for ending in ("json", "console"):
+        path = tmp_path / f"transcripts/base-zram-0-0.{ending}"
+        path.with_stem("copy").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"copy\.json and base-zram-0-0\.json are of the same boot"):
+        evidence.load_run(tmp_path)
+
+
+def test_a_console_that_is_gone_is_named(tmp_path: Path) -> None:
+    kept_run(tmp_path, "pass", "pass")
+    path = tmp_path / "transcripts/base-zram-0-0.console"
+    path.unlink()
+    with pytest.raises(UserError, match=rf"{path} cannot be read: No such file"):
+        evidence.load_run(tmp_path)
+
+
 def examples() -> tuple[Comparison, ...]:
     return (
         compared([], []),

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from runner import foreign, host, rootfs
 from runner.case import Case
+from runner.cli import app
 from runner.comparison import Comparison, compare
 from runner.errors import UserError
 from runner.foreign import Foreign
@@ -105,6 +107,27 @@ def test_the_tree_that_was_named_is_not_written_to(tree: Path, cache: Path) -> N
 def test_a_test_that_cannot_be_named_so_is_refused(text: str, tree: Path) -> None:
     with pytest.raises(UserError):
         foreign.parse_kselftest(text, f"dir:{tree}")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--command", "a='x"), '"\'x" is no command: a quotation is not closed'),
+        (("--command", "a=x\\"), "is no command: it ends in a backslash"),
+        (("--ltp", "x 'y"), "is no test of LTP: a quotation is not closed"),
+        (("--kselftest", "mm:cow 'y"), "is no kselftest: a quotation is not closed"),
+    ],
+)
+def test_words_that_no_shell_would_take_are_one_sentence(
+    words: tuple[str, str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path / "cache"))
+    ended = CliRunner().invoke(
+        app, ["run", "--patch", "none", "--out", str(tmp_path / "o"), *words]
+    )
+    assert ended.exit_code == 2
+    assert sentence in ended.output
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("text", ["cow", "x=", "Bad Name=true", "x=nowhere-to-be-found -v"])

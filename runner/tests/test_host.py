@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner import host
-from runner.errors import CommandFailed, InfraError
+from runner.errors import CommandFailed, InfraError, UserError
 from runner.host import How
 from runner.tests.test_keeper import ours_now, wait_for, wait_gone
 
@@ -62,6 +62,16 @@ def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InfraError, match="cannot create the folder"):
         host.write_atomic(tmp_path / "file/below", "x")
+
+
+def test_a_cache_folder_that_cannot_be_there_is_wrong_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/below"):
+        monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path / name))
+        with pytest.raises(UserError, match=r"cannot create the cache folder .*/file"):
+            host.cache_dir()
 
 
 def test_a_second_user_of_a_lock_waits_and_is_told(tmp_path: Path) -> None:

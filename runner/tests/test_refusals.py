@@ -65,7 +65,7 @@ def become_link(folder: Path) -> None:
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "gone": (remove, "it cannot be read (No such file or directory)"),
     "a file": (become_file, "it cannot be read (Not a directory)"),
-    "a loop": (become_link, "its run.json is damaged"),
+    "a loop": (become_link, "its run.json cannot be read (Too many levels of symbolic links)"),
     "cut": (lambda run: os.truncate(run / "run.json", 300), "its run.json is damaged"),
     "a list": (lambda run: (run / "run.json").write_text("[]"), "its run.json is damaged"),
     "deep": (lambda run: (run / "run.json").write_text("[" * 100_000), "its run.json is damaged"),
