@@ -132,6 +132,23 @@ def build(request: BuildRequest, cache: Path, progress: Progress) -> Kernel:
     return replace(kernel, reused=False, notes=note)
 
 
+def try_patches(request: BuildRequest, cache: Path, progress: Progress) -> None:
+    """PatchError where the patches do not apply, found in seconds and before anything is built.
+
+    The tree is unpacked for it, as a build does; those of a kept kernel did apply.
+    """
+    chain = kbuild.toolchain(request.compiler, request.jobs, cache)
+    site = _Site(request, chain, cache, _fingerprint(request, chain), progress)
+    if not request.patchset.patches or kept(cache, site.fingerprint):
+        return
+    with (
+        _disk_errors(cache),
+        host.locked(cache / f"locks/tree-{site.tree.name}.lock", progress),
+    ):
+        _have_tree(site)
+        overlay.check(site.tree, request.patchset, cache / "rejects")
+
+
 def fingerprint(request: BuildRequest, cache: Path) -> str:
     """What a kernel of these inputs would be kept under."""
     return _fingerprint(request, kbuild.toolchain(request.compiler, request.jobs, cache))

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from runner import host
 from runner.boots import compare_saved
-from runner.build import build
+from runner.build import build, try_patches
 from runner.errors import BuildFailed, ConfigLost, UserError
 from runner.experiment import Inputs, Plan, begun, plan_of, read_inputs, run_experiment
 from runner.host import Progress
@@ -38,8 +38,8 @@ _WALK = TypeAdapter(tuple[Prefix, ...])
 def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Step, ...]:
     """All prefixes from the shortest on; a folder in `plan.folder` has the evidence of each.
 
-    All kernels are built first, the whole series before its prefixes, so that a patch that does
-    not apply is refused before anything boots. The base of the first one is the baseline of all.
+    A series that does not apply is refused before anything is built, and all kernels are built
+    before anything boots. The base of the first step is the baseline of all.
     """
     if not plan.confirm:
         raise UserError("--each takes the base from step to step and needs --confirm 1 or more")
@@ -61,6 +61,7 @@ def _build_all(plan: Plan, progress: Progress) -> int:
     count = len(inputs.patchset)
     if not count:
         raise UserError("--each needs patches; there is none")
+    try_patches(inputs.request(), cache, progress)
     build(inputs.request(0), cache, progress)
     failures = [_failure(inputs, number, progress) for number in range(count, 0, -1)][::-1]
     titles = [patch.subject for patch in inputs.patchset.patches]

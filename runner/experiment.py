@@ -31,7 +31,7 @@ from runner import (
 )
 from runner.baseline import Need
 from runner.boots import Boots, begin, boot_and_compare
-from runner.build import BuildRequest, Kernel, build
+from runner.build import BuildRequest, Kernel, build, try_patches
 from runner.case import Case
 from runner.comparison import Comparison
 from runner.errors import UserError
@@ -340,8 +340,12 @@ def swaps_of(plan: Plan, cases: tuple[Case, ...]) -> tuple[Swap, ...]:
 
 
 def build_arms(plan: Plan, cache: Path, progress: Progress) -> Arms:
-    """Both kernels. The base is the empty prefix of the patch set, so it is no special case."""
+    """Both kernels. The base is the empty prefix of the patch set, so it is no special case.
+
+    Patches that do not apply are refused before either is built.
+    """
     made = read_inputs(plan, cache, progress)
+    try_patches(made.request(), cache, progress)
     base, patched = (build(made.request(count), cache, progress) for count in (0, None))
     return Arms(made.fetched, made.patchset, made.kconfig, base, patched, made.notes)
 

@@ -36,17 +36,32 @@ def push(tree: Path, patchset: PatchSet, rejects: Path | None = None) -> tuple[s
     A patch that does not apply raises PatchError before anything in the tree is written, and
     its refused hunks are kept under `rejects`.
     """
+    try:
+        return _sync(tree, _wanted(tree, patchset, rejects))
+    except OSError as error:
+        raise _cannot_write(tree, error) from error
+
+
+def check(tree: Path, patchset: PatchSet, rejects: Path | None = None) -> None:
+    """PatchError where `patchset` does not apply, as `push` raises it; the tree stays as it is."""
+    try:
+        _wanted(tree, patchset, rejects)
+    except OSError as error:
+        raise _cannot_write(tree, error) from error
+
+
+def _wanted(tree: Path, patchset: PatchSet, rejects: Path | None) -> dict[str, Content | None]:
+    """What the files of the tree should be with `patchset`, worked out beside it."""
     own = tree / OWN
     host.make_folder(own)
-    try:
-        _refuse_links(tree, patchset)
-        _save_pristine(tree, patchset.files)
-        with tempfile.TemporaryDirectory(dir=own, prefix="stage-") as folder:
-            stage = Path(folder).resolve()
-            wanted = _stage(tree, stage, patchset, rejects or own / "rejects")
-            return _sync(tree, wanted)
-    except OSError as error:
-        raise InfraError(f"cannot write in the warm tree {tree}: {error.strerror}") from error
+    _refuse_links(tree, patchset)
+    _save_pristine(tree, patchset.files)
+    with tempfile.TemporaryDirectory(dir=own, prefix="stage-") as folder:
+        return _stage(tree, Path(folder).resolve(), patchset, rejects or own / "rejects")
+
+
+def _cannot_write(tree: Path, error: OSError) -> InfraError:
+    return InfraError(f"cannot write in the warm tree {tree}: {error.strerror}")
 
 
 def forget(tree: Path) -> None:

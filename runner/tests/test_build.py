@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from runner import build, diff, host, kbuild, kconfig, overlay, patchset, source
+from runner import build, diff, experiment, host, kbuild, kconfig, overlay, patchset, source
+from runner import each as walks
 from runner.build import BuildRequest, Kernel
 from runner.errors import BuildFailed, ConfigLost, InfraError, PatchError, UserError
+from runner.experiment import Inputs, Plan
 from runner.patchset import Patch, PatchSet
 from runner.signature import signature
 from runner.tests import tinytree
@@ -258,6 +260,42 @@ def test_a_patch_that_does_not_apply_leaves_its_reject_in_the_cache(
     assert caught.value.reject is not None
     assert caught.value.reject.is_relative_to(cache / "rejects")
     assert built(request_, cache).release == "5.10.7"
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_patches_that_do_not_apply_are_refused_before_the_base_is_built(
+    each: bool,
+    request_: BuildRequest,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    asked = patched(request_, COMMENT, CODE.replace("<= 1", "<= 9"))
+    made = Inputs(asked.fetched, asked.patchset, asked.kconfig, "gcc")
+    plan, told = Plan(tmp_path / "out", each=each), []  # type: ignore[var-annotated]
+    for module in (experiment, walks):
+        monkeypatch.setattr(module, "read_inputs", lambda *_: made)
+    monkeypatch.setenv("TWINBOOT_CACHE", str(cache))
+    with pytest.raises(PatchError, match=r"0002-x\.patch does not apply: hunk 1 of mm/swapfile\.c"):
+        if each:
+            walks.run_each(plan, told.append)
+        else:
+            experiment.build_arms(plan, cache, told.append)
+    assert told == ["unpacking Linux 5.10.7"]
+    assert not (cache / "kernels").exists()
+
+
+def test_patches_that_apply_are_tried_on_the_tree_and_not_left_in_it(
+    request_: BuildRequest, cache: Path
+) -> None:
+    built(request_, cache)
+    build.try_patches(patched(request_, CODE), cache, LINES.append)
+    (tree,) = (cache / "trees").iterdir()
+    assert (tree / "mm/swapfile.c").read_text() == tinytree.SWAPFILE
+    assert compiled(built(patched(request_, CODE), cache)) == {"mm/swapfile.o"}
+    shutil.rmtree(cache / "trees")
+    build.try_patches(patched(request_, CODE), cache, LINES.append)
+    assert not (cache / "trees").exists(), "the patches of a kept kernel did apply"
 
 
 def test_a_lost_symbol_stops_the_build_before_it_begins(

@@ -323,7 +323,8 @@ def test_the_base_is_booted_with_the_first_patch_and_for_what_is_in_doubt(
     fetched = source.Fetched(source.Source("debian", "linux-source-5.10"), "id", "5.10.223", "d")
     made = Inputs(fetched, PatchSet("set", patches), kconfig.Kconfig(()), "gcc")
     monkeypatch.setattr(each, "read_inputs", lambda *_: made)
-    monkeypatch.setattr(each, "build", lambda *_: None)
+    for name in ("build", "try_patches"):
+        monkeypatch.setattr(each, name, lambda *_: None)
 
     def trial(asked: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
         bad = ("patched", "zram", "cow/a") if "2-x" in str(folder) else ()

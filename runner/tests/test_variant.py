@@ -136,6 +136,7 @@ def test_the_choice_is_told_and_kept_with_the_arms(
 ) -> None:
     monkeypatch.setattr(experiment, "PATCHES", shelf(tmp_path, "sketch/5.10"))
     monkeypatch.setattr(experiment, "build", lambda request, _cache, _progress: request)
+    monkeypatch.setattr(experiment, "try_patches", lambda *_: None)
     monkeypatch.setattr(experiment, "load_kconfig", lambda _names, _folder: None)
     tree = tinytree.write(tmp_path / "tiny")
     said: list[str] = []
