@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from runner import host, kbuild, kconfig, overlay, source
-from runner.errors import BuildFailed, CommandFailed, ConfigLost, InfraError
+from runner.errors import BuildFailed, CommandFailed, ConfigLost, InfraError, UserError
 from runner.gitstore import check_out
 from runner.host import Progress
 from runner.kconfig import Kconfig
@@ -114,8 +114,7 @@ def build(request: BuildRequest, cache: Path, progress: Progress) -> Kernel:
 
     Raises PatchError, ConfigLost, BuildFailed, or InfraError for a fault of the machine.
     """
-    chain = kbuild.toolchain(request.compiler, request.jobs, cache)
-    site = _Site(request, chain, cache, _fingerprint(request, chain), progress)
+    site = _site(request, cache, progress)
     with _disk_errors(cache):
         kernel, note = _take_kept(site)
         if kernel:
@@ -137,8 +136,7 @@ def try_patches(request: BuildRequest, cache: Path, progress: Progress) -> None:
 
     The tree is unpacked for it, as a build does; those of a kept kernel did apply.
     """
-    chain = kbuild.toolchain(request.compiler, request.jobs, cache)
-    site = _Site(request, chain, cache, _fingerprint(request, chain), progress)
+    site = _site(request, cache, progress)
     if not request.patchset.patches or kept(cache, site.fingerprint):
         return
     with (
@@ -147,6 +145,16 @@ def try_patches(request: BuildRequest, cache: Path, progress: Progress) -> None:
     ):
         _have_tree(site)
         overlay.check(site.tree, request.patchset, cache / "rejects")
+
+
+def _site(request: BuildRequest, cache: Path, progress: Progress) -> _Site:
+    if re.search(r"[\s:]", str(cache)):
+        raise UserError(
+            f"{cache} has a space or colon in it, and in such a folder no kernel can be made; "
+            "set TWINBOOT_CACHE to another"
+        )
+    chain = kbuild.toolchain(request.compiler, request.jobs, cache)
+    return _Site(request, chain, cache, _fingerprint(request, chain), progress)
 
 
 def fingerprint(request: BuildRequest, cache: Path) -> str:

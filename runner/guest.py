@@ -329,9 +329,9 @@ def _handshake(keys: BootKeys, port: int) -> paramiko.Transport:
 
 
 def refuse_path(folder: Path) -> None:
-    """UserError for a folder in which no guest can boot: virtme-run splits --rodir at each =."""
-    if "=" in str(folder):
-        raise UserError(f"{folder} has a = in it, which virtme-run cannot take; choose another")
+    """UserError for a folder whose name cannot be told in one line of a log."""
+    if not str(folder).isprintable():
+        raise UserError(f"{str(folder)!r} has a character that cannot be printed; choose another")
 
 
 def _prepare(boot: Boot) -> BootFiles:

@@ -48,7 +48,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class BootFiles:
-    """The host paths that one guest touches: it reads the first three, QEMU writes the rest."""
+    """The host paths that one guest touches: it reads the first three, QEMU writes the rest.
+
+    QEMU is started in the folder that holds `keys`.
+    """
 
     image: Path
     rootfs: Path
@@ -83,7 +86,8 @@ def _virtme_words(machine: Machine, files: BootFiles) -> tuple[str, ...]:
         *("--root-disk", str(files.rootfs)),
         # 9p: virtiofsd would be one more process to own, and microvm comes only with it
         *("--force-9p", "--disable-microvm", "--disable-monitor"),
-        *("--rodir", f"/twinboot/trial={files.keys}"),
+        # relative to where QEMU is started: virtme-run takes letters, digits and _+ /.- in it
+        *("--rodir", f"/twinboot/trial={files.keys.name or files.keys}"),
         *("--memory", f"{machine.memory_mib}M", "--cpus", str(machine.cpus)),
         # without it virtme-ng asks for KVM wherever /dev/kvm opens, usable or not
         *(() if machine.accelerator == "kvm" else ("--disable-kvm",)),

@@ -277,10 +277,9 @@ def test_patches_that_do_not_apply_are_refused_before_the_base_is_built(
         monkeypatch.setattr(module, "read_inputs", lambda *_: made)
     monkeypatch.setenv("TWINBOOT_CACHE", str(cache))
     with pytest.raises(PatchError, match=r"0002-x\.patch does not apply: hunk 1 of mm/swapfile\.c"):
-        if each:
-            walks.run_each(plan, told.append)
-        else:
-            experiment.build_arms(plan, cache, told.append)
+        walks.run_each(plan, told.append) if each else experiment.build_arms(
+            plan, cache, told.append
+        )
     assert told == ["unpacking Linux 5.10.7"]
     assert not (cache / "kernels").exists()
 
@@ -310,6 +309,14 @@ def test_a_lost_symbol_stops_the_build_before_it_begins(
 def test_an_unknown_compiler_gets_one_sentence(request_: BuildRequest, cache: Path) -> None:
     with pytest.raises(UserError, match="the compiler gcc-1 is not installed"):
         built(replace(request_, compiler="gcc-1"), cache)
+
+
+@pytest.mark.parametrize("name", ["my cache", "a:b"])
+def test_a_cache_in_which_make_does_not_work_gets_one_sentence(
+    name: str, request_: BuildRequest, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"{name} has a space or colon in it, .* TWINBOOT_CACHE"):
+        built(request_, tmp_path / name)
 
 
 def test_too_little_room_for_a_tree_is_said_before_it_is_filled(

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+from runner import host
+from runner.host import How
 from runner.qemu import BootFiles, Machine, guest_argv
 
 FILES = BootFiles(Path("/k/bzImage"), Path("/root,fs"), Path("/t/keys"), Path("/t/a,b/results"))
@@ -29,6 +32,21 @@ def test_no_host_folder_is_writable_from_the_guest() -> None:
 
 def test_a_comma_in_a_path_does_not_split_a_qemu_option() -> None:
     assert "file,id=twinboot-results,path=/t/a,,b/results" in argv()
+
+
+def test_virtme_run_takes_a_folder_of_any_name(tmp_path: Path) -> None:
+    """Of --rodir it takes letters, digits and few signs: no comma, no = and no @ as of Jenkins."""
+    boot = tmp_path / "linux=6.12, é@2:(x)"
+    (boot / "keys").mkdir(parents=True)
+    for name in ("bzImage", "root.img", "results.log"):
+        (boot / name).write_bytes(bytes(4096))
+    files = BootFiles(boot / "bzImage", boot / "root.img", boot / "keys", boot / "results.log")
+    words = argv(files=files)
+    split = words.index("--qemu-opts")
+    words = (*words[:split], "--dry-run", "--show-command", *words[split:])
+    program = Path(sys.executable).with_name(words[0])
+    said = host.run((program, *words[1:]), How(cwd=boot)).stdout
+    assert "path=keys,security_model=none,readonly=on" in said
 
 
 def test_kvm_is_switched_off_unless_it_was_chosen() -> None:
