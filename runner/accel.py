@@ -75,8 +75,7 @@ def _probe_boot(image: Path, rootfs: Path, cache: Path) -> Accelerator:
         with Guest(boot) as guest:
             if guest.boot():
                 return Accelerator("kvm", "a probe boot worked")
-            ended = guest.returncode
-        said = "hung" if ended is None else f"ended with exit code {ended}"
+            said = f"ended: {guest.last_words}" if guest.returncode is not None else "hung"
         return Accelerator("tcg", f"{KVM} opens, but a probe boot under KVM {said}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

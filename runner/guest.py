@@ -29,6 +29,8 @@ from runner.stack import Symbols, read_map
 logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 
 READY = "twinboot: ready"
+VIRTME_LOG = "virtme.log"
+LAST_WORDS = 300
 ALIVE_PATIENCE_S = 15.0
 KEEPALIVE_S = 5
 LATE_OUTPUT_TURNS = 20
@@ -113,8 +115,21 @@ class Guest:
 
     @property
     def returncode(self) -> int | None:
-        """QEMU's exit code; None while it runs."""
+        """None while QEMU runs. Of its exit code nothing is in it: virtme-run loses that."""
         return self._process.returncode if self._process else None
+
+    @property
+    def ended_itself(self) -> bool:
+        """Whether the guest reset or powered off: QEMU's own end says nothing of the kernel."""
+        return self._monitor is not None and self._monitor.guest_ended
+
+    @property
+    def last_words(self) -> str:
+        """The last line that virtme-run and QEMU said beside the console, empty if none."""
+        log = self._boot.folder / VIRTME_LOG
+        lines = _text(log).splitlines() if log.exists() else []
+        line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return "".join(filter(str.isprintable, line))[:LAST_WORDS]
 
     def __enter__(self) -> Guest:
         return self
@@ -138,7 +153,7 @@ class Guest:
         host.write_atomic(self._boot.folder / "qemu.command", shlex.join(self.command) + "\n")
         folder = self._boot.folder
         # the serial port is QEMU's standard output
-        self._process = host.Kept(self.command, self.console, folder / "virtme.log", cwd=folder)
+        self._process = host.Kept(self.command, self.console, folder / VIRTME_LOG, cwd=folder)
         self._monitor = self._watch()
         deadline = began + self._boot.deadline
         ready = self._wait_ready(deadline) and self._connect(deadline)
@@ -181,7 +196,7 @@ class Guest:
             self._monitor.examine(self._stop)
 
     def wait_end(self, seconds: float) -> int | None:
-        """QEMU's exit code within so many seconds, else None."""
+        """As `returncode`, once QEMU has ended within so many seconds, else None."""
         return self._process.wait(seconds) if self._process else None
 
     def close(self) -> None:

@@ -110,7 +110,8 @@ def _guest_charges(
     transcript: Transcript, console: Divided, found: tuple[Splat, ...]
 ) -> Iterator[Charge]:
     if not transcript.console_ok or not transcript.console.strip():
-        yield Charge(Verdict.INFRA, "nothing could be read on the kernel's console")
+        said = "nothing could be read on the kernel's console"
+        yield Charge(Verdict.INFRA, _with_note(said, transcript))
     if gap := _gap(console.outside):
         yield Charge(Verdict.INCONCLUSIVE, gap)
     for splat in found:
@@ -140,7 +141,12 @@ def _idle_death(transcript: Transcript, found: tuple[Splat, ...]) -> Charge:
         return Charge(Verdict.HANG, with_splat("the kernel did not finish booting", found))
     if transcript.end == "swap-failed":
         return Charge(Verdict.INFRA, transcript.note or "the swap could not be set up")
-    return Charge(Verdict.INFRA, f"QEMU died {when}")
+    return Charge(Verdict.INFRA, _with_note(f"QEMU died {when}", transcript))
+
+
+def _with_note(reason: str, transcript: Transcript) -> str:
+    """With QEMU's own last words, where it died."""
+    return f"{reason}: {transcript.note}" if transcript.note else reason
 
 
 def _absent(

@@ -63,9 +63,9 @@ class BootFiles:
 def guest_argv(
     machine: Machine, files: BootFiles, ssh_port: int, append: str = ""
 ) -> tuple[str, ...]:
-    """virtme-run and its arguments; virtme-run replaces itself by QEMU, so its pid is QEMU's.
+    """virtme-run and its arguments; it waits for QEMU, whose exit code it does not hand on.
 
-    `vng` itself is passed by: it reads ~/.config/virtme-ng and keeps QEMU as a grandchild.
+    `vng` itself is passed by: it reads ~/.config/virtme-ng.
     """
     return (
         *_virtme_words(machine, files),

@@ -145,7 +145,7 @@ def open_shell(stage: Stage, wanted: Debuggers, progress: Progress) -> int:
 def _prepare(stage: Stage, guest: Guest) -> None:
     """Boot it and set its swap up, or say why not."""
     if not guest.boot():
-        end = guest.console.read_text(errors="replace")[-1500:]
+        end = guest.console.read_text(errors="replace")[-1500:] or guest.last_words
         raise InfraError(f"the {stage.arm} kernel did not boot; its console ends with:\n{end}")
     command = set_up_command(stage.swap, stage.seed, stage.scale)
     said = guest.run(command, SWAP_DEADLINE_S * stage.scale)

@@ -75,7 +75,8 @@ class Transcript:
     """Everything one guest said. `console_ok` is False when its console could not be captured.
 
     end "swap-failed": the guest's swap is not what was asked for (`note` says how), so no case
-    was started, and the fault is ours. `autopsy` is what QEMU knew of a guest that died or hung.
+    was started, and the fault is ours; "qemu-died": `note` is the last that it said. `autopsy` is
+    what QEMU knew of a guest that died or hung.
     """
 
     boot: BootRecord

@@ -85,6 +85,7 @@ class _Sitting:
             seconds=guest.boot_seconds,
         )
         console = guest.said
+        note = note or (guest.last_words if end == "qemu-died" else "")
         return Transcript(record, logs, console, end, bool(console), note, guest.autopsy)
 
 
@@ -179,8 +180,8 @@ def _end(guest: Guest, otherwise: End) -> End:
     if guest.returncode is None and otherwise in ("hang", "boot-timeout"):
         guest.examine()
         return otherwise
-    # -no-reboot: QEMU ends well by itself only where the guest reset, as after a triple fault
-    return "panic" if guest.returncode == 0 else otherwise
+    # panic=-1: a guest resets only when its kernel dies, be it without a word (a triple fault)
+    return "panic" if guest.ended_itself else otherwise
 
 
 def _since(path: Path, offset: int, most: int) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -12,6 +14,8 @@ import pytest
 from runner import trial
 from runner.case import Case
 from runner.guest import Guest, Ran
+from runner.judging import judge_guests
+from runner.outcome import Verdict
 from runner.qemu import Machine
 from runner.swap import swap_named
 from runner.transcript import CaseLog
@@ -70,3 +74,28 @@ def test_an_open_line_before_the_end_is_no_broken_shell(tmp_path: Path) -> None:
 
 def test_after_a_taint_the_rest_gets_a_fresh_guest(tmp_path: Path) -> None:
     assert len(logs(tmp_path, framed(1, taint=512), framed(2))) == 1
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_qemu_that_ends_without_a_console_is_no_panic_and_its_last_words_are_the_reason(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """virtme-run ends with 0 whatever QEMU's exit code is."""
+    fake = tmp_path / "bin/qemu-system-x86_64"
+    fake.parent.mkdir()
+    last = "cannot set up guest memory 'pc.ram': Cannot allocate memory"
+    asked = 'case "$*" in *-version|*help*) exit 0;; esac'
+    fake.write_text(f'#!/bin/sh\n{asked}\necho "{last}" >&2\nexit {code}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    for name in ("image", "root"):
+        (tmp_path / name).write_bytes(bytes(4096))
+    case = Case("t/c", "x", ("true",), ("none",), (), 1.0, (), (), ())
+    image, root = tmp_path / "image", tmp_path / "root"
+    swap = swap_named("none")
+    made = Trial("base", 1, image, "5.10", root, Machine(), swap, (case,), seed=1)
+    found = trial.run_trial(made, tmp_path / "trial", threading.Event())
+    assert {each.end for each in found} == {"qemu-died"}
+    guest, only = judge_guests(found, (case,))
+    assert guest.verdict is only.verdict is Verdict.INFRA
+    assert only.reason == f"nothing could be read on the kernel's console: {last}"
