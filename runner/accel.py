@@ -19,6 +19,7 @@ from runner.guest import Boot, Guest
 from runner.qemu import Machine
 
 KVM = Path("/dev/kvm")
+CHOICES = ("auto", "kvm", "tcg")
 PROBE_DEADLINE_S = 20.0
 
 
@@ -32,21 +33,38 @@ class Accelerator:
 
 def choose(wanted: str, image: Path, rootfs: Path, cache: Path) -> Accelerator:
     """The accelerator for `wanted`: auto, kvm (an error where it does not work) or tcg."""
+    refuse(wanted)
     if wanted == "tcg":
         return Accelerator("tcg", "asked for")
     found = probe(image, rootfs, cache)
     if wanted == "kvm" and found.name != "kvm":
-        raise InfraError(f"KVM was asked for, but {found.why}; leave --accel out to use TCG")
-    if wanted not in ("auto", "kvm"):
-        raise UserError(f"there is no accelerator {wanted!r}; choose auto, kvm or tcg")
+        raise _no_kvm(found.why)
     return found
+
+
+def refuse(wanted: str) -> None:
+    """UserError for what is no accelerator, InfraError for KVM where /dev/kvm does not open."""
+    if wanted not in CHOICES:
+        raise UserError(f"there is no accelerator {wanted!r}; choose auto, kvm or tcg")
+    if wanted == "kvm" and (why := _unopened()):
+        raise _no_kvm(why)
+
+
+def _no_kvm(why: str) -> InfraError:
+    return InfraError(f"KVM was asked for, but {why}; leave --accel out to use TCG")
+
+
+def _unopened() -> str:
+    """Why /dev/kvm does not open; empty where it does."""
+    if os.access(KVM, os.R_OK | os.W_OK):
+        return ""
+    return f"{KVM} {'cannot be opened' if KVM.exists() else 'does not exist'}"
 
 
 def probe(image: Path, rootfs: Path, cache: Path) -> Accelerator:
     """Boot `image` under KVM once for each start of the host and version of QEMU."""
-    if not os.access(KVM, os.R_OK | os.W_OK):
-        missing = "cannot be opened" if KVM.exists() else "does not exist"
-        return Accelerator("tcg", f"{KVM} {missing}")
+    if why := _unopened():
+        return Accelerator("tcg", why)
     key = f"{_boot_id()} {qemu_version()}"
     kept = cache / "kvm-probe.json"
     with host.locked(cache / "kvm-probe.lock"):

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from runner import host, kbuild, kconfig, overlay, source
+from runner import host, kbuild, kconfig, needs, overlay, source
 from runner.errors import BuildFailed, CommandFailed, ConfigLost, InfraError, UserError
 from runner.gitstore import check_out
 from runner.host import Progress
@@ -123,6 +123,7 @@ def build(request: BuildRequest, cache: Path, progress: Progress) -> Kernel:
             kernel, _ = _take_kept(site)
             if kernel:
                 return kernel
+            needs.refuse_without(needs.TO_BUILD)
             _have_tree(site)
             _build_and_keep(site)
             kernel, _ = _take_kept(site)
@@ -139,6 +140,7 @@ def try_patches(request: BuildRequest, cache: Path, progress: Progress) -> None:
     site = _site(request, cache, progress)
     if not request.patchset.patches or kept(cache, site.fingerprint):
         return
+    needs.refuse_without(needs.TO_BUILD)
     with (
         _disk_errors(cache),
         host.locked(cache / f"locks/tree-{site.tree.name}.lock", progress),

@@ -17,7 +17,16 @@ from runner import host
 from runner.boots import compare_saved
 from runner.build import build, try_patches
 from runner.errors import BuildFailed, ConfigLost, UserError
-from runner.experiment import Inputs, Plan, begun, plan_of, read_inputs, run_experiment
+from runner.experiment import (
+    Inputs,
+    Plan,
+    begun,
+    plan_of,
+    read_inputs,
+    refuse_impossible,
+    refuse_taken,
+    run_experiment,
+)
 from runner.host import Progress
 from runner.steps import Step, telling
 
@@ -41,8 +50,11 @@ def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Ste
     A series that does not apply is refused before anything is built, and all kernels are built
     before anything boots. The base of the first step is the baseline of all.
     """
+    refuse_impossible(plan)
     if not plan.confirm:
         raise UserError("--each takes the base from step to step and needs --confirm 1 or more")
+    if not resumed:
+        refuse_taken(plan.folder)
     with begun(plan, resumed):
         count = _build_all(plan, progress)
     steps: list[Step] = []

@@ -24,6 +24,7 @@ from runner import (
     given,
     host,
     matrix,
+    needs,
     quick,
     rootfs,
     shard,
@@ -164,7 +165,9 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
 
     A run that is `resumed` boots only what has no evidence there yet.
     """
-    refuse_path(plan.folder)
+    refuse_impossible(plan)
+    if not resumed:
+        refuse_taken(plan.folder)
     ours, wanted = chosen_cases(plan), foreign_wanted(plan)
     shard.parse(plan.shard)
     cache = host.cache_dir()
@@ -187,6 +190,18 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
         asked = Boots(plan.folder, whole, plan.confirm, plan.jobs, plan.baseline)
         begin(asked, now, progress)
         return boot_and_compare(asked, progress)
+
+
+def refuse_impossible(plan: Plan) -> None:
+    """UserError or InfraError at once where the plan's guests cannot boot on this host."""
+    refuse_path(plan.folder)
+    needs.refuse_guest(plan.accelerator, _with_burden(plan))
+
+
+def _with_burden(plan: Plan) -> Machine:
+    """The plan's machine with as much memory as its fragments ask for."""
+    memory = max(plan.machine.memory_mib, burden(plan).memory_mib)
+    return dataclasses.replace(plan.machine, memory_mib=memory)
 
 
 def _quick_selection(plan: Plan, ours: tuple[Case, ...], arms: Arms) -> quick.Selection:
@@ -355,6 +370,7 @@ def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
     given.check(plan.patch, PATCHES)
     kconfig = _kconfig_of(plan)
     fetched = source.fetch(source.parse_source(plan.source), cache, progress)
+    _refuse_cpus(plan, kconfig.asked(fetched.version).get("NR_CPUS", ""))
     patchset = given.patches(plan.patch, fetched.version, PATCHES)
     if not 0 <= plan.upto <= len(patchset):
         raise UserError(f"--upto is {plan.upto}; {patchset.name} has {len(patchset)} patches")
@@ -363,6 +379,14 @@ def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
         progress(note)
     patchset = patchset.prefix(plan.upto) if plan.upto else patchset
     return Inputs(fetched, patchset, kconfig, plan.compiler, notes)
+
+
+def _refuse_cpus(plan: Plan, most: str) -> None:
+    if most.isdecimal() and plan.machine.cpus > int(most):
+        raise UserError(
+            f"--cpus is {plan.machine.cpus}, and the kernels take {most} (CONFIG_NR_CPUS); "
+            "--kconfig can ask for more"
+        )
 
 
 def _kconfig_of(plan: Plan) -> Kconfig:
@@ -375,13 +399,13 @@ def choose_machine(
     plan: Plan, kernel: Kernel, root: Rootfs, cache: Path, progress: Progress
 ) -> Machine:
     """The guests' machine, with the accelerator that a probe boot showed to work."""
-    memory = max(plan.machine.memory_mib, burden(plan).memory_mib)
+    machine = _with_burden(plan)
     if plan.cost:
         progress("guests run under TCG with one CPU, their time counts instructions")
-        return Machine("tcg", cpus=1, memory_mib=memory, vmcore=plan.machine.vmcore, icount=True)
+        return dataclasses.replace(machine, accelerator="tcg", cpus=1, icount=True)
     found = accel.choose(plan.accelerator, kernel.image, root.image, cache)
     progress(f"guests run under {found.name.upper()} ({found.why})")
-    return dataclasses.replace(plan.machine, accelerator=found.name, memory_mib=memory)
+    return dataclasses.replace(machine, accelerator=found.name)
 
 
 def burden(plan: Plan) -> Burden:
@@ -446,9 +470,19 @@ def matrix_of(
 
 def begin_folder(plan: Plan) -> None:
     """The plan is written first, so that a run that is killed still tells what it was."""
-    if (plan.folder / "plan.json").exists():
-        raise UserError(f"{plan.folder} holds a run already; choose another --out")
+    refuse_taken(plan.folder)
     _save_plan(plan)
+
+
+def refuse_taken(folder: Path) -> None:
+    """UserError for a folder that is not new: it holds a run, or anything that is not ours."""
+    if (folder / "plan.json").exists():
+        raise UserError(f"{folder} holds a run already; choose another --out")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is no folder; choose another --out")
+    others = sorted({path.name for path in folder.glob("*")} - set(BEFORE))
+    if others:
+        raise UserError(f"{folder} is not empty ({others[0]}); choose a new folder for --out")
 
 
 @contextlib.contextmanager

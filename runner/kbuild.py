@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner import host
-from runner.errors import CommandFailed, InfraError, UserError
+from runner.errors import CommandFailed, InfraError
 from runner.host import Completed, How
 
 # The same inputs must give the same image, whoever builds it, wherever and whenever.
@@ -67,10 +67,10 @@ class Toolchain:
 
 
 def toolchain(compiler: str, jobs: int | None, cache: Path) -> Toolchain:
-    """Ask the compiler and the linker who they are. Raises UserError for an unknown compiler."""
+    """Ask the compiler and the linker who they are. Raises InfraError where there is none."""
     path = shutil.which(compiler)
     if path is None:
-        raise UserError(f"the compiler {compiler} is not installed")
+        raise InfraError(f"the compiler {compiler} is not installed")
     said = host.run((path, "--version")).stdout.splitlines()
     linker = host.run((path, "-print-prog-name=ld")).stdout.strip()
     linked = host.run((linker, "--version")).stdout.splitlines()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runner import accel, evidence, host, rootfs
+from runner import accel, evidence, host, needs, rootfs
 from runner.boots import judged
 from runner.build import Kernel, fingerprint, kept
 from runner.comparison import Comparison
@@ -162,6 +162,11 @@ def root(former: Former, cache: Path, progress: Progress) -> Rootfs:
             "run the experiment anew"
         )
     return now
+
+
+def refuse_impossible(former: Former) -> None:
+    """UserError or InfraError at once where the run's guests cannot boot on this host."""
+    needs.refuse_guest(former.machine.accelerator, former.machine)
 
 
 def machine(former: Former, kernel: Kernel, folder: Rootfs, cache: Path) -> Machine:

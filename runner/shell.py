@@ -25,7 +25,15 @@ from runner import case, host, recall, rootfs, symbols
 from runner.build import Kernel
 from runner.case import Case
 from runner.errors import InfraError, UserError
-from runner.experiment import CASES, ROOT, Plan, build_arms, burden, choose_machine
+from runner.experiment import (
+    CASES,
+    ROOT,
+    Plan,
+    build_arms,
+    burden,
+    choose_machine,
+    refuse_impossible,
+)
 from runner.guest import Boot, Guest
 from runner.host import Progress
 from runner.qemu import DRGN, GDB, Machine
@@ -76,6 +84,7 @@ class Debuggers:
 
 def of_plan(plan: Plan, arm: ArmLabel, wanted: str | None, progress: Progress) -> Stage:
     """One arm of a plan, on its first swap or else on the first one of the case."""
+    refuse_impossible(plan)
     chosen = _one_case(wanted) if wanted else None
     kind = plan.swaps[0] if plan.swaps else _first_swap(chosen)
     cache, scale = host.cache_dir(), burden(plan).slowness
@@ -89,6 +98,7 @@ def of_plan(plan: Plan, arm: ArmLabel, wanted: str | None, progress: Progress) -
 
 def of_row(former: Former, row: Row, arm: ArmLabel, progress: Progress) -> Stage:
     """The guest of a row of an earlier run."""
+    recall.refuse_impossible(former)
     kernels, root = recall.programs(former, progress)
     scale = burden(former.plan).slowness
     machine = recall.machine(former, kernels[arm], root, host.cache_dir())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import case, gitstore, host
+from runner import case, gitstore, host, needs
 from runner.bisect import commits, story
 from runner.bisect.bench import KernelBench, chosen_case
 from runner.bisect.commits import Commits
@@ -36,6 +36,7 @@ class Ended:
 def begin(plan: BisectPlan, folder: Path, progress: Progress) -> Ended:
     """A new bisection in `folder`; moving names in the plan are pinned first."""
     chosen_case(plan)
+    needs.refuse_guest(plan.accelerator, plan.machine)
     notebook, cache = Notebook(folder), host.cache_dir()
     notebook.begin(pinned(plan, cache, progress))
     try:
@@ -50,6 +51,7 @@ def resume(folder: Path, progress: Progress) -> Ended:
     """Go on with the bisection in `folder`; what has its evidence is not run again."""
     notebook, cache = Notebook(folder), host.cache_dir()
     plan = notebook.plan()
+    needs.refuse_guest(plan.accelerator, plan.machine)
     with host.locked(folder / "lock", progress):
         searched = open_field(plan, folder, cache, progress)
         notebook.agree("searched", {"identity": searched.identity}, "what is searched")

@@ -26,6 +26,7 @@ from runner.commands.options import (
 from runner.complaints import complaints
 from runner.each import compare_walk, is_walk
 from runner.errors import UserError
+from runner.experiment import refuse_taken
 from runner.matrix import ARMS
 from runner.progress import Teller
 from runner.recall import Former
@@ -62,6 +63,8 @@ def repro(
     Each time is a fresh guest. Exit code 1: it happened, in whichever arm was asked for; 0: it
     did not; 3: it did not, but an arm had no run that says anything.
     """
+    if out is not None:
+        refuse_taken(out.absolute())
     former = former_run(run, step, case, swap)
     what = reproduction.Again(
         former=former,
@@ -73,6 +76,7 @@ def repro(
         until_failure=until_failure,
         vmcore=vmcore,
     )
+    recall.refuse_impossible(former)
     with Teller(quiet) as tell:
         found = reproduction.again(what, tell)
     for count in found:
@@ -93,6 +97,8 @@ def bundle(
     quiet: QuietOption = False,
 ) -> None:
     """Pack a row of an earlier run so that it runs without twinboot: unpack, `sh repro.sh`."""
+    if out is not None and out.is_dir():
+        raise UserError(f"{out} is a folder; --out is the file to write")
     former = former_run(run, step, case, swap)
     row = recall.one_row(former, case, swap)
     with Teller(quiet) as tell:

@@ -25,7 +25,7 @@ from runner.commands.options import (
     console,
     guarded,
 )
-from runner.experiment import DEFAULT_SOURCE, Plan
+from runner.experiment import DEFAULT_SOURCE, Plan, refuse_impossible
 from runner.progress import Teller
 from runner.prove import ProofPlan
 from runner.prove import prove as run_proof
@@ -83,6 +83,7 @@ def prove(
         commands=tuple(command or ()),
         ltp=tuple(ltp or ()),
     )
+    refuse_impossible(plan)
     with Teller(quiet) as tell:
         table = run_proof(ProofPlan(plan, tuple(bug or ())), tell)
     if json is not None:

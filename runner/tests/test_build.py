@@ -307,7 +307,7 @@ def test_a_lost_symbol_stops_the_build_before_it_begins(
 
 
 def test_an_unknown_compiler_gets_one_sentence(request_: BuildRequest, cache: Path) -> None:
-    with pytest.raises(UserError, match="the compiler gcc-1 is not installed"):
+    with pytest.raises(InfraError, match="the compiler gcc-1 is not installed"):
         built(replace(request_, compiler="gcc-1"), cache)
 
 

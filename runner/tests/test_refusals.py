@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from runner import evidence, recall
+from runner import accel, evidence, recall
 from runner.bisect.plan import BisectPlan, Notebook
 from runner.bisect.space import Term
 from runner.cli import app
 from runner.errors import UserError
 from runner.experiment import Plan, begin_folder
+from runner.tests import tinytree
 from runner.tests.arms import REUSE, TWINS
 
 READERS = (["compare"], ["repro"], ["splats"], ["bundle", "cow/wr_hit"], ["shell", "cow/wr_hit"])
@@ -199,6 +201,86 @@ def test_a_folder_that_no_line_of_a_log_can_name_is_refused_before_a_build(
     assert "two\\nlines' has a character that cannot be printed; choose another" in ended.output
     assert not (tmp_path / "two\nlines").exists()
     assert not cache.exists() or not list(cache.glob("trees/*"))
+
+
+HUGE = str(1 << 40)
+ACCEL = ["--accel", "hvf"], "there is no accelerator 'hvf'; choose auto, kvm or tcg"
+MEMORY = ["--memory", HUGE], f"--memory is {HUGE}; a guest takes at least 128 MiB, and this host"
+CPUS = ["--cpus", "100"], "--cpus is 100, and the kernels take 8 (CONFIG_NR_CPUS); --kconfig can"
+BISECT = ["bisect", "--case", "gup/leak_base", "--swap", "none", "--good", "0", "--bad", "1"]
+
+
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        (["run"], (ACCEL, MEMORY, CPUS)),
+        (["run", "--each"], (ACCEL, MEMORY, CPUS)),
+        (["prove"], (ACCEL,)),
+        (["shell"], (ACCEL,)),
+        (BISECT, (ACCEL, MEMORY)),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value[0], str) else "",
+)
+def test_what_cannot_boot_here_is_refused_before_anything_is_built(
+    command: list[str], refused: tuple[tuple[list[str], str], ...], tmp_path: Path, cache: Path
+) -> None:
+    source = f"dir:{tinytree.write(tmp_path / 'tiny')}"
+    for words, sentence in refused:
+        ended = said(*command, "--source", source, *words)
+        assert ended.exit_code == 2
+        assert sentence in ended.output
+        assert not list(cache.glob("trees/*"))
+
+
+@pytest.mark.parametrize("tool", ["qemu-system-x86_64", "git", "dropbear"])
+def test_a_tool_that_is_missing_is_said_before_a_kernel_is_built(
+    tool: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shutil.which
+    monkeypatch.setattr(
+        shutil, "which", lambda name, **how: None if name == tool else found(name, **how)
+    )
+    ended = said("run", "--source", f"dir:{tinytree.write(tmp_path / 'tiny')}")
+    assert ended.exit_code == 3
+    assert f"`{tool}` is not installed; on Debian: apt-get install " in ended.output
+    assert not list(cache.glob("trees/*"))
+
+
+def test_kvm_that_does_not_open_is_said_before_a_kernel_is_built(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
+    ended = said("run", "--accel", "kvm", "--patch", "none")
+    assert ended.exit_code == 3
+    assert "kvm does not exist; leave --accel out to use TCG" in ended.output
+    assert not list(cache.glob("trees/*"))
+
+
+def test_a_folder_that_is_not_new_is_refused_before_anything_is_built(
+    tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    run = run_in(tmp_path / "run")
+    empty = said("run", "--source", "dir:/nowhere", "--out", tmp_path / "out").output
+    assert "/nowhere" in empty, "an empty folder is as good as new"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").write_text("mine\n")
+    (tmp_path / "file").write_text("mine\n")
+    for words in (["run"], ["run", "--each"], ["repro", run, "cow/wr_hit"]):
+        for name, sentence in (
+            ("out", "out is not empty (mine); choose a new folder for --out"),
+            ("run", "run holds a run already; choose another --out"),
+            ("file", "file is no folder; choose another --out"),
+        ):
+            ended = said(*words, "--out", tmp_path / name)
+            assert ended.exit_code == 2
+            assert sentence in ended.output
+    assert (
+        "out is a folder; --out is the file to write"
+        in said("bundle", run, "cow/wr_hit", "--out", tmp_path / "out").output
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+    assert not list(cache.glob("trees/*"))
 
 
 def test_a_folder_with_files_of_somebody_else_is_left_as_it_was(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_what_is_not_of_one_run_is_not_merged(guests: Guests, tmp_path: Path) ->
         "the seed": replace(Plan(tmp_path / "seed", repeats=1, shard="2/2"), seed=7),
         "the repeats": Plan(tmp_path / "repeats", repeats=2, shard="2/2"),
         "how the run is cut": Plan(tmp_path / "cut", repeats=1, shard="2/3"),
-        "the cases": Plan(tmp_path / "cases", repeats=1, shard="2/2", cases=("cow",)),
+        "the cases": Plan(tmp_path / "chosen", repeats=1, shard="2/2", cases=("cow",)),
         r"the plan \(confirm\)": Plan(tmp_path / "plan", repeats=1, shard="2/2", confirm=2),
     }
     for number, (word, plan) in enumerate(others.items()):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runner import build, catalogue, experiment, patchset, variant
 from runner.errors import UserError
 from runner.experiment import PATCHES, Plan, build_arms
+from runner.kconfig import Kconfig
 from runner.patchset import load
 from runner.tests import tinytree
 from runner.tests.tinytree import patch_of
@@ -137,7 +138,7 @@ def test_the_choice_is_told_and_kept_with_the_arms(
     monkeypatch.setattr(experiment, "PATCHES", shelf(tmp_path, "sketch/5.10"))
     monkeypatch.setattr(experiment, "build", lambda request, _cache, _progress: request)
     monkeypatch.setattr(experiment, "try_patches", lambda *_: None)
-    monkeypatch.setattr(experiment, "load_kconfig", lambda _names, _folder: None)
+    monkeypatch.setattr(experiment, "load_kconfig", lambda _names, _folder: Kconfig(()))
     tree = tinytree.write(tmp_path / "tiny")
     said: list[str] = []
     arms = build_arms(Plan(tmp_path, f"dir:{tree}", "sketch"), tmp_path / "cache", said.append)
