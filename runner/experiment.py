@@ -175,7 +175,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
         arms = build_arms(plan, cache, progress)
         save_patches(plan.folder, arms.patchset)
         save_fragments(plan.folder, arms.kconfig)
-        picked = _quick_selection(plan, ours, arms)
+        picked = quick_selection(plan, ours, arms)
         cases, root = choose_programs(plan, picked.cases, wanted, cache, progress)
         machine = choose_machine(plan, arms.base, root, cache, progress)
         cut = shard.cut(cases, [swap.kind for swap in swaps_of(plan, cases)], plan.shard)
@@ -195,21 +195,21 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
 def refuse_impossible(plan: Plan) -> None:
     """UserError or InfraError at once where the plan's guests cannot boot on this host."""
     refuse_path(plan.folder)
-    needs.refuse_guest(plan.accelerator, _with_burden(plan))
+    needs.refuse_guest(plan.accelerator, with_burden(plan))
 
 
-def _with_burden(plan: Plan) -> Machine:
+def with_burden(plan: Plan) -> Machine:
     """The plan's machine with as much memory as its fragments ask for."""
     memory = max(plan.machine.memory_mib, burden(plan).memory_mib)
     return dataclasses.replace(plan.machine, memory_mib=memory)
 
 
-def _quick_selection(plan: Plan, ours: tuple[Case, ...], arms: Arms) -> quick.Selection:
+def quick_selection(plan: Plan, ours: tuple[Case, ...], made: Inputs | Arms) -> quick.Selection:
     """With --quick the cases to begin with, otherwise all."""
     if not plan.quick:
         return quick.Selection(ours)
-    known = quick.lessons(PATCHES / "known-bad", arms.fetched.version)
-    return quick.select(ours, plan.swaps, arms.patchset, known)
+    known = quick.lessons(PATCHES / "known-bad", made.fetched.version)
+    return quick.select(ours, plan.swaps, made.patchset, known)
 
 
 def _said(picked: quick.Selection, twins: Twins) -> Twins:
@@ -399,7 +399,7 @@ def choose_machine(
     plan: Plan, kernel: Kernel, root: Rootfs, cache: Path, progress: Progress
 ) -> Machine:
     """The guests' machine, with the accelerator that a probe boot showed to work."""
-    machine = _with_burden(plan)
+    machine = with_burden(plan)
     if plan.cost:
         progress("guests run under TCG with one CPU, their time counts instructions")
         return dataclasses.replace(machine, accelerator="tcg", cpus=1, icount=True)

@@ -21,6 +21,7 @@ from runner.boots import compare_saved
 from runner.commands.deliver import STDOUT, Outputs, deliver, problems, publish, publish_steps
 from runner.commands.options import (
     PIPE_WIDTH,
+    STDIN,
     AccelOption,
     B4Option,
     CaseOption,
@@ -57,8 +58,10 @@ from runner.experiment import (
     DEFAULT_PATCH,
     Plan,
     plan_of,
+    refuse_taken,
     run_experiment,
 )
+from runner.forecast import forecast
 from runner.known import Problem
 from runner.progress import Teller
 from runner.qemu import Machine
@@ -155,6 +158,14 @@ def run(
             "--watch", help="Run again when the patch or a dir: source changes, until Ctrl-C."
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Try the patches on the source and say what would be built and booted, and about "
+            "how long that takes; build and boot nothing.",
+        ),
+    ] = False,
     timings: Annotated[
         bool, typer.Option("--timings", help="Say at the end where the time went.")
     ] = False,
@@ -177,11 +188,9 @@ def run(
         )
     if rest:
         _refuse_with_rest(wanted, quick=quick, other=watch or each or bisect_exit)
-    runs = repeats
-    if cost and _left_out(ctx, "repeats"):
-        runs = COST_REPEATS
-    if quick and _left_out(ctx, "repeats"):
-        runs = 1
+    if dry_run and (watch or bisect_exit or wanted != Outputs(known=wanted.known)):
+        raise UserError("--dry-run has no verdict; leave --watch, --bisect-exit and outputs out")
+    runs = _usual_repeats(repeats, cost, quick) if _left_out(ctx, "repeats") else repeats
     folder = (out or _new_folder(patch)).absolute()
     source, patch = taken(source, patch, folder)
     plan = Plan(
@@ -209,6 +218,8 @@ def run(
         cost=cost,
         quick=quick,
     )
+    if dry_run:
+        _foretell(plan, repeats if rest else 0, quiet)
     if watch:
         _keep_running(plan, wanted, quiet)
     if bisect_exit:
@@ -222,6 +233,21 @@ def run(
     whole = replace(plan, folder=_beside(plan.folder, "-rest"), quick=False, repeats=repeats)
     last = deliver(_run_once(whole, timings, quiet), whole.folder, wanted)
     raise typer.Exit(worst((told, last)).exit_code)
+
+
+def _foretell(plan: Plan, rest: int, quiet: bool) -> NoReturn:
+    """What a run would do, and what --rest would after it; a patch from `-` is not kept."""
+    plans = [plan, replace(plan, quick=False, repeats=rest)] if rest else [plan]
+    try:
+        refuse_taken(plan.folder)
+        with Teller(quiet) as tell:
+            lines = [line for each in plans for line in forecast(each, tell).lines()]
+    finally:
+        if plan.patch == str(plan.folder / STDIN):
+            host.withdraw(plan.folder, (STDIN,))
+    for line in lines:
+        print(plain(line))
+    raise typer.Exit(EXIT_CLEAN)
 
 
 def _run_once(plan: Plan, timings: bool, quiet: bool) -> Comparison:
@@ -245,6 +271,12 @@ def _left_out(ctx: typer.Context, name: str) -> bool:
     """Whether neither the command line nor an experiment file says it."""
     came_from = ctx.get_parameter_source(name)
     return came_from is not None and came_from.name == "DEFAULT"
+
+
+def _usual_repeats(repeats: int, cost: bool, quick: bool) -> int:
+    if quick:
+        return 1
+    return COST_REPEATS if cost else repeats
 
 
 def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
