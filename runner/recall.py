@@ -7,7 +7,7 @@ It boots nothing. What was cleaned away is built again, and refused where it com
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,18 +69,26 @@ def load(folder: Path) -> Former:
 
 def rows(former: Former, wanted: str | None, swap: str | None) -> tuple[Row, ...]:
     """The rows of a case or group; of nobody's choice, those in which the arms differ or fail."""
-    found = [row for row in former.comparison.rows if swap in (None, row.swap)]
+    every = former.comparison.rows
+    named = [row for row in every if wanted in (None, row.case.id, row.case.group)]
+    if not named:
+        ids = _listed(row.case.id for row in every)
+        raise UserError(f"{former.folder} has no row {wanted}; its cases are {ids}")
+    found = [row for row in named if swap in (None, row.swap)]
+    if not found:
+        swaps, what = _listed(row.swap for row in named), f" {wanted}" if wanted else ""
+        raise UserError(f"{former.folder} has no row{what} on {swap}, only on {swaps}")
     if wanted:
-        chosen = [row for row in found if wanted in (row.case.id, row.case.group)]
-        if not chosen:
-            ids = ", ".join(dict.fromkeys(row.case.id for row in former.comparison.rows))
-            where = f" on {swap}" if swap else ""
-            raise UserError(f"{former.folder} has no row {wanted}{where}; its cases are {ids}")
-        return tuple(chosen)
+        return tuple(found)
     telling = [row for row in found if row.findings or row.broken_on_both]
     if not telling:
-        raise UserError(f"nothing was found in {former.folder}; name a case to run it again")
+        where = f" on {swap}" if swap else ""
+        raise UserError(f"nothing was found in {former.folder}{where}; name a case to run it again")
     return tuple(telling)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def one_row(former: Former, wanted: str, swap: str | None) -> Row:

@@ -28,15 +28,19 @@ class Choice:
 
 
 def find(asked: str, shelf: Path) -> Path | None:
-    """What the user named: a path that exists or else a variant below `shelf`; None for `none`.
+    """What the user named: a path that exists or else what is on `shelf`; None for `none`.
 
     Raises UserError where there is neither.
     """
     if asked == "none":
         return None
+    if not asked.strip():
+        raise UserError("the patch has an empty name; write `none` for base against base")
     path = Path(asked).expanduser()
     if path.exists():
         return path
+    if (listed := on_shelf(asked, shelf)) is not None:
+        return listed
     named = [each for each in variants(shelf) if each.name == asked] if NAME.match(asked) else []
     if len(named) > 1:
         raise UserError(f"{asked} names several patch sets: {', '.join(map(str, named))}")
@@ -45,6 +49,16 @@ def find(asked: str, shelf: Path) -> Path | None:
             f"the patch {asked} does not exist; `twinboot list patches` shows those that come along"
         )
     return named[0]
+
+
+def on_shelf(asked: str, shelf: Path) -> Path | None:
+    """What a path is as `twinboot list patches` prints it, whatever folder this is.
+
+    None where it is nothing, or leads out of the shelf.
+    """
+    top = shelf.resolve()
+    path = (top.parent / asked).resolve()
+    return path if top in path.parents and path.exists() else None
 
 
 def choose(path: Path | None, version: str) -> Choice:

@@ -17,6 +17,7 @@ from runner.bisect.fields import Field, open_field, pinned
 from runner.bisect.plan import BisectPlan, Notebook
 from runner.bisect.story import Subject
 from runner.bisect.walk import Result, walk
+from runner.build import try_patches
 from runner.errors import UserError
 from runner.experiment import CASES
 from runner.host import Progress
@@ -48,7 +49,10 @@ def begin(plan: BisectPlan, folder: Path, progress: Progress) -> Ended:
 
 
 def resume(folder: Path, progress: Progress) -> Ended:
-    """Go on with the bisection in `folder`; what has its evidence is not run again."""
+    """Go on with the bisection in `folder`; what has its evidence is not run again.
+
+    Patches of an end that do not apply are refused before the first build.
+    """
     notebook, cache = Notebook(folder), host.cache_dir()
     plan = notebook.plan()
     needs.refuse_guest(plan.accelerator, plan.machine)
@@ -56,6 +60,9 @@ def resume(folder: Path, progress: Progress) -> Ended:
         searched = open_field(plan, folder, cache, progress)
         notebook.agree("searched", {"identity": searched.identity}, "what is searched")
         chosen = chosen_case(plan)
+        if not notebook.answers():
+            for end in (searched.space.good, searched.space.bad):
+                try_patches(searched.request(end), cache, progress)
         with KernelBench(notebook, plan, searched, cache, progress, chosen) as bench:
             result = walk(searched.space, bench, plan.asked, _titled(searched, progress))
             symptom = bench.symptom.clause(chosen, plan.swap) if bench.symptom else ""
@@ -69,7 +76,11 @@ def resume(folder: Path, progress: Progress) -> Ended:
 
 def only_swap(case_id: str) -> str:
     """The swap of a case that runs on one kind only; UserError names the kinds of others."""
-    found = case.select(case.load(CASES), (case_id,))[0]
+    chosen = case.select(case.load(CASES), (case_id,))
+    if case_id != chosen[0].id:
+        ids = ", ".join(each.id for each in chosen)
+        raise UserError(f"--case {case_id} is a group, and one case decides: {ids}")
+    found = chosen[0]
     if len(found.swaps) != 1:
         raise UserError(f"{case_id} runs on {', '.join(found.swaps)}; --swap says which decides")
     return found.swaps[0]

@@ -18,6 +18,7 @@ from runner.commands.options import (
     JobsOption,
     QuietOption,
     StepOption,
+    folder,
     former_run,
     guarded,
     plain,
@@ -31,7 +32,7 @@ from runner.matrix import ARMS
 from runner.progress import Teller
 from runner.recall import Former
 
-RunArgument = Annotated[Path, typer.Argument(help="The folder of an earlier run.")]
+RunArgument = Annotated[Path, typer.Argument(help="The folder of an earlier run.", parser=folder)]
 RowSwapOption = Annotated[
     str | None, typer.Option("--swap", help="The row on this kind of swap only.")
 ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -152,6 +153,8 @@ def log(folder: Annotated[Path, typer.Argument(help="The folder of a bisection."
 def _finish(folder: Path, plan: BisectPlan | None, json: Path | None, quiet: bool) -> None:
     if json is not None:
         output.attempt(json)
+    if plan is None:
+        Notebook(folder).plan()
     with Teller(quiet) as tell:
         tell(f"state and evidence: {folder}")
         ended = session.begin(plan, folder, tell) if plan else session.resume(folder, tell)
@@ -201,6 +204,9 @@ def _checked(wanted: Wanted) -> Wanted:
     limits = (wanted.above is not None) + (wanted.below is not None)
     if bool(wanted.measure) != (limits == 1):
         raise UserError("--measure needs one of --above and --below, and they need --measure")
+    limit = wanted.above if wanted.above is not None else wanted.below
+    if limit is not None and not math.isfinite(limit):
+        raise UserError(f"--above and --below take a number, not {limit}")
     kinds = (wanted.invariant, wanted.measure, wanted.splat, wanted.boot)
     if sum(1 for each in kinds if each) > 1:
         raise UserError("only one of --invariant, --measure, --splat and --boot can decide")

@@ -20,6 +20,7 @@ from runner.commands.options import (
     SourceOption,
     StepOption,
     UptoOption,
+    folder,
     former_run,
     guarded,
     taken,
@@ -54,7 +55,10 @@ def build(
 @guarded
 def open_shell(
     run: Annotated[
-        Path | None, typer.Argument(help="The folder of an earlier run: its kernels and machine.")
+        Path | None,
+        typer.Argument(
+            help="The folder of an earlier run: its kernels and machine.", parser=folder
+        ),
     ] = None,
     row: Annotated[str | None, typer.Argument(help="The case of that run.")] = None,
     step: StepOption = 0,

@@ -137,6 +137,13 @@ B4Option = Annotated[
 ]
 
 
+def folder(text: str) -> Path:
+    """A folder by its name. An empty one, as of a variable that is not set, is not this folder."""
+    if not text.strip():
+        raise _ended(UserError("the name of the folder is empty"))
+    return Path(text)
+
+
 def _from_file(context: typer.Context, path: Path | None) -> Path | None:
     """An experiment file gives the defaults: what is said on the command line comes before it."""
     if path is not None:

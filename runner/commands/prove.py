@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from runner import host, killreport, output
+from runner import host, killreport, output, variant
 from runner.commands.options import (
     AccelOption,
     CaseOption,
@@ -25,7 +25,8 @@ from runner.commands.options import (
     console,
     guarded,
 )
-from runner.experiment import DEFAULT_SOURCE, Plan, refuse_impossible
+from runner.errors import UserError
+from runner.experiment import DEFAULT_SOURCE, PATCHES, Plan, refuse_impossible
 from runner.progress import Teller
 from runner.prove import ProofPlan
 from runner.prove import prove as run_proof
@@ -84,8 +85,9 @@ def prove(
         ltp=tuple(ltp or ()),
     )
     refuse_impossible(plan)
+    bugs = tuple(_named(each) for each in bug or ())
     with Teller(quiet) as tell:
-        table = run_proof(ProofPlan(plan, tuple(bug or ())), tell)
+        table = run_proof(ProofPlan(plan, bugs), tell)
     if json is not None:
         output.write(json, dumps(killreport.document(table), indent=1) + "\n")
     if markdown is not None:
@@ -94,3 +96,11 @@ def prove(
         killreport.print_table(table, console())
         print(f"evidence: {plan.folder}")
     raise typer.Exit(table.exit_code)
+
+
+def _named(bug: str) -> str:
+    """A stem or a path; one that `twinboot list patches` prints is found from any folder."""
+    if not bug.strip():
+        raise UserError("--bug is empty; leave it out for all known bugs")
+    listed = None if Path(bug).expanduser().exists() else variant.on_shelf(bug, PATCHES)
+    return str(listed or bug)

@@ -50,6 +50,7 @@ from runner.commands.options import (
     plain,
     taken,
 )
+from runner.commands.options import folder as named_folder
 from runner.commands.watch import changes, watched
 from runner.comparison import Comparison
 from runner.errors import EXIT_CLEAN, BuildFailed, PatchError, TwinbootError, UserError
@@ -357,7 +358,7 @@ def _refuse_with_rest(wanted: Outputs, *, quick: bool, other: bool) -> None:
 
 @guarded
 def compare(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.", parser=named_folder)],
     json: JsonOption = None,
     markdown: MarkdownOption = None,
     junit: JunitOption = None,

@@ -15,6 +15,7 @@ from runner.bisect.plan import BisectPlan, Notebook
 from runner.bisect.subsets import Subsets
 from runner.bisect.walk import Asked
 from runner.cli import app
+from runner.tests import tinytree
 
 CASE = ("--case", "gup/leak_base", "--swap", "none")
 
@@ -25,6 +26,10 @@ CASE = ("--case", "gup/leak_base", "--swap", "none")
         ((), "--case says which case decides"),
         (("--case", "cow/wr_sync"), "--swap says which decides"),
         (("--case", "gup/nothing"), "there is no case"),
+        (("--case", "gup"), "--case gup is a group, and one case decides: gup/leak_swap_fork, "),
+        ((*CASE, "--patch", "sketch", "--measure", "x", "--above", "nan"), "a number, not nan"),
+        ((*CASE, "--patch", "sketch", "--measure", "x", "--below", "inf"), "a number, not inf"),
+        ((*CASE, "--patch", ""), "the patch has an empty name"),
         (CASE, "--good is missing"),
         ((*CASE, "--patch", "sketch", "--measure", "x"), "needs one of --above and --below"),
         ((*CASE, "--patch", "sketch", "--above", "3"), "needs one of --above and --below"),
@@ -45,6 +50,25 @@ def test_what_cannot_be_searched_is_refused(
     ended = CliRunner().invoke(app, ["bisect", *words])
     assert ended.exit_code == 2
     assert sentence in ended.output
+    assert "--resume" not in words or len(ended.output.splitlines()) == 1
+
+
+def test_patches_of_an_end_that_do_not_apply_leave_no_folder_behind_and_build_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINBOOT_CACHE", str(tmp_path / "cache"))
+    other = tinytree.SWAPFILE.replace("count <= 1", "count <= 8")
+    bad = tmp_path / "bad.patch"
+    bad.write_text(
+        tinytree.patch_of("mm/swapfile.c", other, other.replace("count <= 8", "count <= 9"))
+    )
+    tree = tinytree.write(tmp_path / "tiny")
+    words = [*CASE, "--source", f"dir:{tree}", "--patch", str(bad), "--out", str(tmp_path / "out")]
+    ended = CliRunner().invoke(app, ["bisect", *words])
+    assert ended.exit_code == 2
+    assert "bad.patch does not apply: hunk 1 of mm/swapfile.c" in ended.output
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache/kernels").exists()
 
 
 @pytest.mark.parametrize(("decided", "words"), [(True, "first"), (False, "possible first")])

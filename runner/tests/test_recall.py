@@ -94,9 +94,19 @@ def test_a_row_is_named_by_case_or_group(wanted: str, folder: Path) -> None:
     assert [row.case.id for row in recall.rows(recall.load(folder), wanted, "zram")] == [LEAK.id]
 
 
-@pytest.mark.parametrize(("wanted", "swap"), [("gup/nothing", None), ("gup", "disk")])
-def test_a_row_that_is_not_there_is_refused(wanted: str, swap: str | None, folder: Path) -> None:
-    with pytest.raises(UserError, match=r"has no row .*; its cases are .*gup/leak_base"):
+@pytest.mark.parametrize(
+    ("wanted", "swap", "sentence"),
+    [
+        ("gup/nothing", None, r"has no row gup/nothing; its cases are .*gup/leak_base"),
+        ("gup/nothing", "zram", r"has no row gup/nothing; its cases are .*gup/leak_base"),
+        ("gup", "disk", "has no row gup on disk, only on zram$"),
+        (None, "foo", "has no row on foo, only on zram"),
+    ],
+)
+def test_a_row_that_is_not_there_is_refused_by_what_it_lacks(
+    wanted: str | None, swap: str | None, sentence: str, folder: Path
+) -> None:
+    with pytest.raises(UserError, match=sentence):
         recall.rows(recall.load(folder), wanted, swap)
 
 

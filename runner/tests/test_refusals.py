@@ -283,6 +283,25 @@ def test_a_folder_that_is_not_new_is_refused_before_anything_is_built(
     assert not list(cache.glob("trees/*"))
 
 
+@pytest.mark.parametrize("words", READERS, ids=lambda words: words[0])
+def test_an_empty_name_is_not_the_working_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run_in(tmp_path / "run"))
+    ended = said(words[0], "", *words[1:])
+    assert (ended.exit_code, ended.output) == (2, "twinboot: the name of the folder is empty\n")
+
+
+def test_an_empty_bug_is_not_all_of_this_folder_and_a_listed_one_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "--bug is empty; leave it out" in said("prove", "--bug", "").output
+    words = ("prove", "--source", "dir:/nowhere", "--bug")
+    assert "nowhere" in said(*words, "patches/known-bad/ksm-reuse.patch").output
+    assert "there is no known-bad patch" in said(*words, "patches/nosuch.patch").output
+
+
 def test_a_folder_with_files_of_somebody_else_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("mine\n")

@@ -95,14 +95,14 @@ def test_a_name_of_two_variants_names_both(tmp_path: Path) -> None:
         variant.find("sketch", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["nothing", "../ours", "rework/sketch", "sketch/", ".", "s*", ""])
+@pytest.mark.parametrize("name", ["nothing", "../ours", "rework/sketch", "sketch/", ".", "s*"])
 def test_what_is_neither_path_nor_name_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf(tmp_path / "ours", "sketch/5.10")
     (tmp_path / "empty/below").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "empty/below")
-    if name in (".", ""):  # the working directory, which is no patch set
+    if name == ".":  # the working directory, which is no patch set
         with pytest.raises(UserError, match="no series file"):
             patchset.load(variant.choose(variant.find(name, tmp_path / "ours"), "5.10").path)
         return
@@ -123,6 +123,32 @@ def test_a_version_folder_that_leads_out_of_the_variant_is_not_there(tmp_path: P
     (tmp_path / "rework/sketch/5.10").symlink_to("../away/5.10")
     with pytest.raises(UserError, match=r"no patch set \(6\.1 only\) for Linux 5\.10\.1"):
         chosen(tmp_path, "sketch", "5.10.1")
+
+
+def test_an_empty_name_is_not_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a variable that is not set in CI."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "any.patch").write_text("x")
+    for empty in ("", " "):
+        with pytest.raises(UserError, match="empty name; write `none` for base against base"):
+            variant.find(empty, PATCHES)
+
+
+def test_what_list_patches_prints_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in catalogue.table("patches").columns[0].cells:
+        assert variant.find(str(name), PATCHES) is not None
+    name = "patches/known-bad/ksm-reuse.patch"
+    assert variant.find(name, PATCHES) == PATCHES / "known-bad/ksm-reuse.patch"
+    (tmp_path / "away/shelf").mkdir(parents=True)
+    (tmp_path / "away/secret.patch").write_text("x")
+    for outside in ("shelf", "shelf/../secret.patch", "secret.patch", "shelf/."):
+        with pytest.raises(UserError, match="does not exist; `twinboot list patches` shows"):
+            variant.find(outside, tmp_path / "away/shelf")
 
 
 @given(st.tuples(*[st.integers(0, 40)] * 6))
