@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from runner import host
 from runner.boots import compare_saved
 from runner.build import build, try_patches
+from runner.counted import counted
 from runner.errors import BuildFailed, ConfigLost, UserError
 from runner.experiment import (
     Inputs,
@@ -108,7 +109,8 @@ def step_of(folder: Path, number: int) -> Step:
     """One step of the walk in `folder`; UserError where there is no run of it."""
     steps = compare_walk(folder)
     if not 1 <= number <= len(steps):
-        raise UserError(f"--step is {number}; the series in {folder} has {len(steps)} patches")
+        many = counted(len(steps), "patch", "patches")
+        raise UserError(f"--step is {number}; the series in {folder} has {many}")
     step = steps[number - 1]
     if step.comparison is None:
         why = step.failure or "it has not run; `twinboot run --resume` goes on"

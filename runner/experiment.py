@@ -35,6 +35,7 @@ from runner.boots import Boots, begin, boot_and_compare
 from runner.build import BuildRequest, Kernel, build, try_patches
 from runner.case import Case
 from runner.comparison import Comparison
+from runner.counted import counted
 from runner.errors import UserError
 from runner.evidence import Evidence, Origin, save_fragments, save_patches
 from runner.guest import refuse_path
@@ -186,7 +187,7 @@ def run_experiment(plan: Plan, progress: Progress, resumed: bool = False) -> Com
             progress(picked.why)
             plan = _with_base_evidence(plan, whole, now)
         if cut.mine:
-            progress(f"{cut.name}: {len(cut.rows)} of {sum(map(len, cut.shards))} rows")
+            progress(f"{cut.name}: {len(cut.rows)} of {counted(sum(map(len, cut.shards)), 'row')}")
         asked = Boots(plan.folder, whole, plan.confirm, plan.jobs, plan.baseline)
         begin(asked, now, progress)
         return boot_and_compare(asked, progress)
@@ -373,7 +374,8 @@ def read_inputs(plan: Plan, cache: Path, progress: Progress) -> Inputs:
     _refuse_cpus(plan, kconfig.asked(fetched.version).get("NR_CPUS", ""))
     patchset = given.patches(plan.patch, fetched.version, PATCHES)
     if not 0 <= plan.upto <= len(patchset):
-        raise UserError(f"--upto is {plan.upto}; {patchset.name} has {len(patchset)} patches")
+        many = counted(len(patchset), "patch", "patches")
+        raise UserError(f"--upto is {plan.upto}; {patchset.name} has {many}")
     notes = (*patchset.notes, *given.stated_base(patchset, fetched))
     for note in notes:
         progress(note)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from runner import durations, host, matrix, shard
 from runner.build import fingerprint, kept, try_patches
 from runner.case import Case
+from runner.counted import counted
 from runner.experiment import (
     Inputs,
     Plan,
@@ -53,9 +54,9 @@ class Forecast:
         for title, there in self.kernels:
             yield f"kernel {title}: {'kept' if there else 'to be built'}"
         for swap, names in self.cases:
-            yield f"{swap}, {_count(len(names), 'case')}: {', '.join(names)}"
+            yield f"{swap}, {counted(len(names), 'case')}: {', '.join(names)}"
         about = "" if self.seconds is None else f", about {_span(self.seconds)}"
-        yield f"{_count(self.guests, 'guest')} to boot, {self.jobs} side by side{about}"
+        yield f"{counted(self.guests, 'guest')} to boot, {self.jobs} side by side{about}"
         yield from self.notes
         yield "nothing was built or booted"
 
@@ -132,10 +133,6 @@ def _notes(plan: Plan, why: str, foreign: object) -> Iterator[str]:
         yield f"foreign tests are built later and not counted: {', '.join(named)}"
     if plan.confirm:
         yield "rows in doubt run again, which is not counted"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _span(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from runner.counted import counted
 from runner.judging import GUEST
 from runner.killtable import Fate, KillTable, Trialled
 
@@ -49,7 +50,7 @@ def remarks(table: KillTable) -> Iterator[str]:
     told = sum(bool(each.by(Fate.TOLD_APART)) for each in table.bugs if not each.by(Fate.KILLED))
     parts = [f"{killed} killed", f"{told} told apart", f"{len(table.survivors)} survived"]
     parts += [f"{len(table.undecided)} undecided"] if table.undecided else []
-    yield f"{len(table.bugs)} known bugs in Linux {table.base}: {', '.join(parts)}"
+    yield f"{counted(len(table.bugs), 'known bug')} in Linux {table.base}: {', '.join(parts)}"
 
 
 def markdown(table: KillTable) -> str:
@@ -137,9 +138,7 @@ def _cells(each: Trialled) -> tuple[str, str, str]:
 
 
 def _count(cases: tuple[str, ...]) -> str:
-    if not cases:
-        return ""
-    return "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+    return counted(len(cases), "case") if cases else ""
 
 
 def _names(cases: Iterable[str]) -> str:

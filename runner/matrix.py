@@ -17,6 +17,7 @@ from pathlib import Path
 from runner import durations, host
 from runner.build import Kernel
 from runner.case import Case
+from runner.counted import counted
 from runner.guest import Cancelled
 from runner.host import Progress
 from runner.qemu import Machine
@@ -173,5 +174,5 @@ class _Count:
             self._done += 1
             self._progress(
                 f"guest {self._done}/{self._total}: {trial.arm} on {trial.swap.kind}, "
-                f"run {trial.repeat}, {len(trial.cases)} cases, {seconds:.0f} s"
+                f"run {trial.repeat}, {counted(len(trial.cases), 'case')}, {seconds:.0f} s"
             )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from runner.case import Case
+from runner.counted import counted
 from runner.errors import UserError
 from runner.row import Row
 
@@ -101,5 +102,6 @@ def missing(whole: Cut, rows: Iterable[Row], repeats: int) -> tuple[str, ...]:
         else:
             single += len(left)
     if single:
-        said.append(f"{single} of {len(whole.rows)} rows, which have not run as often as planned")
+        planned = counted(len(whole.rows), "row")
+        said.append(f"{single} of {planned}, which have not run as often as planned")
     return tuple(said)

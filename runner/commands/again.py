@@ -25,6 +25,7 @@ from runner.commands.options import (
     step_run,
 )
 from runner.complaints import complaints
+from runner.counted import counted
 from runner.each import compare_walk, is_walk
 from runner.errors import UserError
 from runner.experiment import refuse_taken
@@ -162,8 +163,9 @@ def _tell_splats(former: Former, build_symbols: bool, quiet: bool) -> None:
             print(plain(recall.titled(script)))
             print(plain(symbols.symbolised(script.autopsy, told[script.boot.arm], cache)))
             _tell_core(recall.vmcore(former, script), told[script.boot.arm], cache)
+    complained = counted(len(found), "different complaint")
     deaths = sum(bool(script.autopsy) for script in former.saved.transcripts)
-    print(f"{len(found)} different complaints, {deaths} guests that died or hung")
+    print(f"{complained}, {counted(deaths, 'guest')} that died or hung")
 
 
 def _tell_core(core: Path, kernel: Kernel | None, cache: Path) -> None:

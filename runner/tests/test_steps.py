@@ -311,7 +311,7 @@ def test_more_patches_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None
     path = tmp_path / "x.patch"
     path.write_text(patch_of("mm/swapfile.c", tinytree.SWAPFILE, ONE))
     tree = tinytree.write(tmp_path / "tiny")
-    with pytest.raises(UserError, match="--upto is 2; x has 1 patch"):
+    with pytest.raises(UserError, match=r"--upto is 2; x has 1 patch$"):
         experiment.read_inputs(Plan(tmp_path, f"dir:{tree}", str(path), upto=2), tmp_path, print)
 
 
