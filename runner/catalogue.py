@@ -14,6 +14,7 @@ from rich.table import Table
 
 from runner import case, host, variant
 from runner import each as series
+from runner.debian import PINNED
 from runner.errors import UserError
 from runner.experiment import CASES, COSTS, DEFAULT_SOURCE, FRAGMENTS, PATCHES, ROOT, plan_of
 from runner.swap import SWAPS
@@ -81,8 +82,11 @@ def _subject(path: Path) -> str:
 
 
 def _sources() -> Rows:
-    yield DEFAULT_SOURCE, "the default: Debian's package, through the machine's apt"
-    yield "debian:linux-source-6.1", "the newest version of a package that the mirror has"
+    pinned = PINNED[DEFAULT_SOURCE.removeprefix("debian:")]
+    yield DEFAULT_SOURCE, f"the default: Debian's package in version {pinned}, through apt"
+    for line in ("6.12", "7.2"):
+        yield f"debian:linux-source-{line}", "the newest version of it that the mirror has"
+    yield f"{DEFAULT_SOURCE}={pinned}", "one version of a package"
     yield "dir:PATH", "a source tree; copied, never written to"
     yield "tar:FILE#sha256=HEX", "a tarball, checked where a checksum is given"
     yield "git:PATH@REF", "any ref of a repository; its work tree and index stay as they are"

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from runner import catalogue
 from runner.document import save_document
-from runner.experiment import Plan, begin_folder
+from runner.experiment import ROOT, Plan, begin_folder
+from runner.experimentfile import Experiment
 from runner.tests.arms import FAIL, compared, run
 
 
@@ -33,3 +35,18 @@ def test_earlier_runs_are_listed_with_their_verdicts_the_newest_first(
         ("a-early", "a-early.patch", source, "regression: 1 REGRESSED; 0 of 1 rows unchanged"),
         ("c-broken", "c-broken.patch", source, "unreadable"),
     ]
+
+
+def test_the_default_source_is_listed_with_the_version_that_it_is() -> None:
+    rows = [list(column.cells) for column in catalogue.table("sources").columns]
+    said = dict(zip(*rows, strict=True))
+    assert "in version 5.10.223-1" in str(said["debian:linux-source-5.10"])
+    assert {"debian:linux-source-6.12", "debian:linux-source-7.2"} < said.keys()
+
+
+def test_the_docs_have_every_fragment_and_every_key_of_an_experiment() -> None:
+    fragments = (ROOT / "docs/kconfig.md").read_text()
+    for path in (ROOT / "kconfigs").glob("*.config"):
+        assert f"\n| `{path.stem}` | " in fragments
+    (keys,) = re.findall(r"Keys: (.*?);\nany other", (ROOT / "docs/ci.md").read_text(), re.DOTALL)
+    assert re.findall(r"`([a-z-]+)`", keys) == list(Experiment.model_fields)
