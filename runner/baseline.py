@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runner.case import Case
 from runner.comparison import Comparison, compare_transcripts
+from runner.counted import counted
 from runner.errors import UserError
 from runner.evidence import Evidence
 from runner.judging import judge_guests
@@ -50,8 +51,9 @@ def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
     for swap, planned in need.planned.items():
         guests = tuple(_guests(saved, swap, planned))
         if len(guests) < need.twins.repeats:
+            these = f"these {len(planned)} cases" if len(planned) > 1 else "this case"
             raise UserError(
-                f"the baseline {folder} has {len(guests)} runs of these {len(planned)} cases in "
+                f"the baseline {folder} has {counted(len(guests), 'run')} of {these} in "
                 f"one guest on swap {swap}, {need.twins.repeats} are needed (those that failed for "
                 "a reason of ours do not count, nor those that it took from another run)"
             )
@@ -61,8 +63,9 @@ def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
 
 def note(folder: Path, saved: Evidence, taken: tuple[Transcript, ...]) -> str:
     """For the report: where the base's evidence comes from."""
+    boots = counted(len(taken), "boot")
     return (
-        f"base: booted for rows in doubt only; else its evidence, {len(taken)} boots, is that of "
+        f"base: booted for rows in doubt only; else its evidence, {boots}, is that of "
         f"the earlier run {folder.name}, begun {saved.origin.when} on {saved.origin.host}"
     )
 

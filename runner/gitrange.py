@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner import gitstore
+from runner.counted import counted
 from runner.errors import UserError
 from runner.gitstore import Store
 from runner.mbox import plain
@@ -153,6 +154,6 @@ def _notes(store: Store, asked: Range, count: int) -> Iterator[str]:
     behind = store.git("rev-list", "--count", f"{asked.tip}..{asked.base}")
     if behind != "0":
         yield (
-            f"the base has {behind} commits that the branch lacks; the patches are applied on top "
-            "of them (BASE...TOPIC tests them where the branch began)"
+            f"the base has {counted(int(behind), 'commit')} that the branch lacks; the patches are "
+            "applied on top of them (BASE...TOPIC tests them where the branch began)"
         )

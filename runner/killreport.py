@@ -71,7 +71,9 @@ def _extent(table: KillTable) -> str:
     swaps = ", ".join(sorted({row.swap for row in rows}))
     runs = sum(len(row.patched.runs) for row in rows)
     base = {(row.case.id, row.swap): len(row.base.runs) for row in rows}
-    return f"swap: {swaps}; {runs} runs of cases with a bug, {sum(base.values())} on base"
+    return (
+        f"swap: {swaps}; {counted(runs, 'run')} of cases with a bug, {sum(base.values())} on base"
+    )
 
 
 def _by_case(table: KillTable) -> Iterator[str]:

@@ -30,6 +30,7 @@ from runner.experiment import (
     Plan,
     build_arms,
     chosen_cases,
+    refuse_impossible,
     run_experiment,
     swaps_of,
 )
@@ -144,10 +145,15 @@ def twinboot_kernels() -> Callable[[Plan], Arms]:
 
     def kernels(plan: Plan) -> Arms:
         key = (plan.source, plan.patch, plan.fragments, plan.compiler)
-        arms: Arms = once(key, lambda: build_arms(plan, host.cache_dir(), _tell))
+        arms: Arms = once(key, lambda: _built(plan))
         return arms
 
     return kernels
+
+
+def _built(plan: Plan) -> Arms:
+    refuse_impossible(plan)
+    return build_arms(plan, host.cache_dir(), _tell)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from runner import baseline, evidence
 from runner.affected import Lesson, affected, places
 from runner.baseline import Need
 from runner.case import Case
+from runner.counted import counted
 from runner.errors import UserError
 from runner.killtable import load_bugs
 from runner.patchset import PatchSet
@@ -61,7 +62,7 @@ def select(
     found = affected(changed, known)
     near = tuple(case for case in cases if case.id in found.cases)
     chosen = tuple(_on_first_swap(near or cases, swaps))
-    brief = f"quick: {len(chosen)} of {len(cases)} cases, each on one swap"
+    brief = f"quick: {len(chosen)} of {counted(len(cases), 'case')}, each on one swap"
     reason = found.why if near else f"{found.why or 'no case is near'}, so all of them"
     return Selection(chosen, f"{brief}: {reason}", brief)
 

@@ -21,6 +21,7 @@ from runner.bisect.plan import BisectPlan
 from runner.bisect.space import Space
 from runner.bisect.subsets import Subsets, items_of
 from runner.build import BuildRequest, final_config
+from runner.counted import counted
 from runner.errors import UserError
 from runner.experiment import FRAGMENTS, PATCHES, ROOT
 from runner.host import Progress
@@ -203,7 +204,7 @@ def _patches(ground: _Ground) -> Field:
         ground.progress(note)
     good, bad = (_place(end, len(series)) for end in (plan.good, plan.bad))
     if good == bad:
-        raise UserError(f"both ends are the series with {good} patches")
+        raise UserError(f"both ends are the series with {counted(good, 'patch', 'patches')}")
     places = tuple(str(n) for n in range(min(good, bad), max(good, bad) + 1))
 
     def request(place: str) -> BuildRequest:
@@ -235,7 +236,7 @@ def _options(ground: _Ground) -> Field:
     differing = tuple(name for name in sorted(names) if good.get(name, "n") != bad.get(name, "n"))
     if not differing:
         raise UserError("both ends have the same .config")
-    ground.progress(f"{len(differing)} options differ")
+    ground.progress(f"different in the ends: {counted(len(differing), 'option')}")
     identity = _identity(*texts, ground)
 
     def request(candidate: str) -> BuildRequest:

@@ -136,7 +136,7 @@ def test_more_repeats_are_all_taken_and_fewer_are_refused(guests: Guests, tmp_pa
     comparison = gate(tmp_path, tmp_path / "nightly")
     assert {len(row.base.runs) for row in rows(comparison).values()} == {3}
     run(Plan(tmp_path / "short", repeats=1))
-    with pytest.raises(UserError, match=r"has 1 runs of these .* 2 are needed"):
+    with pytest.raises(UserError, match=r"has 1 run of these .* 2 are needed"):
         run(Plan(tmp_path / "other", baseline=tmp_path / "short"))
 
 
@@ -180,7 +180,7 @@ def test_a_base_run_that_failed_for_us_does_not_count(guests: Guests, tmp_path: 
         "infra" if (arm, swap, case, repeat) == ("base", "disk", "thp/e", 2) else "pass"
     )
     run(Plan(tmp_path / "nightly"))
-    with pytest.raises(UserError, match=r"has 1 runs of these 3 cases in one guest on swap disk"):
+    with pytest.raises(UserError, match=r"has 1 run of these 3 cases in one guest on swap disk"):
         gate(tmp_path, tmp_path / "nightly")
 
 

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from runner import host
+from runner.bisect.plan import BisectPlan, Notebook
 from runner.cli import app
 from runner.experiment import Plan, begin_folder
 from runner.tests.fakeguests import Guests, guests
@@ -104,6 +105,7 @@ def test_what_searches_and_what_proves_try_their_paths_first_too(
 def test_a_bisection_prints_its_json_in_place_of_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Notebook(tmp_path).begin(BisectPlan("", "", "gup/leak_base", "none"))
     (tmp_path / "result.json").write_text('{"decided": true}\n')
     ended = SimpleNamespace(text="the first bad\n", result=SimpleNamespace(decided=True))
     monkeypatch.setattr("runner.bisect.session.resume", lambda *_: ended)

@@ -64,7 +64,7 @@ def test_a_range_gives_its_commits_in_order_on_its_base(repository: Path, words:
     assert [each.subject for each in found.patches] == ["mm: first", "mm: second"]
     assert found.name == words
     assert found.notes[0].startswith(f"{words} in {repository}: 2 patches")
-    assert ("1 commits that the branch lacks" in "".join(found.notes)) == (base == "main")
+    assert ("1 commit that the branch lacks" in "".join(found.notes)) == (base == "main")
 
 
 def test_the_patches_of_a_range_apply_to_its_source(repository: Path, tmp_path: Path) -> None:
