@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runner import baseline, evidence, matrix, resume, shard
 from runner.comparison import Comparison, compare_transcripts
+from runner.counted import counted
 from runner.evidence import Evidence
 from runner.host import Progress
 from runner.matrix import Matrix
@@ -75,11 +76,12 @@ def _boot_all(asked: Boots, trials: Iterable[Trial], progress: Progress) -> None
     wanted = tuple(trials)
     todo = resume.left(wanted, evidence.load_run(asked.folder).trials)
     if len(todo) < len(wanted):
-        progress(f"{len(wanted) - len(todo)} of {len(wanted)} guests have their evidence already")
+        told = counted(len(wanted), "guest")
+        progress(f"{len(wanted) - len(todo)} of {told} with their evidence already")
     if not todo:
         return
     jobs = asked.jobs or matrix.fitting_jobs(todo[0].machine)
-    progress(f"{len(todo)} guests to boot, {jobs} side by side")
+    progress(f"{counted(len(todo), 'guest')} to boot, {jobs} side by side")
     evidence.forget_trials(asked.folder, {trial.name for trial in todo})
 
     def keep(_trial: Trial, transcripts: tuple[Transcript, ...]) -> None:

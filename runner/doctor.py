@@ -18,25 +18,10 @@ from runner import accel, rootfs
 from runner.errors import TwinbootError
 from runner.experiment import ROOT
 from runner.host import Progress
+from runner.needs import TO_BOOT, TO_BUILD
 
-TOOLS = {
-    "make": "make",
-    "gcc": "gcc",
-    "flex": "flex",
-    "bison": "bison",
-    "bc": "bc",
-    "perl": "perl",
-    "patch": "patch",
-    "xz": "xz-utils",
-    "busybox": "busybox-static",
-    "dropbear": "dropbear-bin",
-    "dmsetup": "dmsetup",
-    "mke2fs": "e2fsprogs",
-}
-WITHOUT = {
-    "ccache": "rebuilds are slower without it",
-    "git": "no git: source and no branch as a patch without it; on Debian: apt-get install git",
-}
+TOOLS = {"gcc": "gcc", "patch": "patch", **TO_BUILD, **TO_BOOT}
+WITHOUT = {"ccache": "rebuilds are slower without it"}
 FREE_DISK_GIB = 6
 FREE_MEMORY_MIB = 2048
 

@@ -6,6 +6,7 @@ It boots nothing and has no rules of its own for what counts as a change: those 
 
 from __future__ import annotations
 
+import difflib
 import enum
 import re
 from collections.abc import Iterable, Sequence
@@ -235,8 +236,11 @@ def _named(known: tuple[Path, ...], name: str) -> tuple[Path, ...]:
         return tuple(sorted(given.glob(PATCH)))
     if given.is_file():
         return (given,)
-    there = ", ".join(path.stem for path in known)
-    raise UserError(f"there is no known-bad patch {name!r}; there are {there}")
+    near = difflib.get_close_matches(stem, {path.stem for path in known}, n=3, cutoff=0.3)
+    hint = f"near it: {', '.join(near)}; " if near else ""
+    raise UserError(
+        f"there is no known-bad patch {name!r}; {hint}`twinboot list patches` shows all"
+    )
 
 
 def check_claims(bugs: Iterable[Bug], cases: Iterable[Case]) -> None:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runner.case import SWAP_NAMES, Better, UniqueKeys, first_fault
 from runner.comparison import Comparison
+from runner.counted import counted
 from runner.errors import UserError
 from runner.outcome import UNJUDGED, Verdict
 from runner.row import Change, Finding, Row, Subject
@@ -226,7 +227,7 @@ def _state(problem: Problem, rows: Sequence[Row], today: date) -> Iterator[str]:
         yield f"the known problem {problem} expired on {problem.expires}; it {now} ({problem.link})"
     elif not there and (runs := sum(_told(problem, row) for row in rows)):
         yield (
-            f"the known problem {problem} did not happen in {runs} runs; "
+            f"the known problem {problem} did not happen in {counted(runs, 'run')}; "
             f"remove it if it is solved ({problem.link})"
         )
     both = [row for row in there if problem.name in row.failing_on_both]

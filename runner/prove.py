@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner import case, evidence, experiment, host, matrix
-from runner.build import BuildRequest, build
+from runner.build import BuildRequest, build, try_patches
 from runner.case import Case
 from runner.comparison import compare
+from runner.counted import counted
 from runner.errors import BuildFailed, PatchError, UserError
 from runner.experiment import Arms, Plan
 from runner.guest import refuse_path
@@ -63,10 +64,13 @@ class _Bench:
     progress: Progress
 
     def with_bug(self, bug: Bug, cache: Path) -> Arms:
-        patchset = load_patches(bug.path)
-        request = BuildRequest(self.arms.fetched, patchset, self.arms.kconfig, self.plan.compiler)
+        request = self.request(bug)
         patched = build(request, cache, self.progress)
-        return replace(self.arms, patchset=patchset, patched=patched)
+        return replace(self.arms, patchset=request.patchset, patched=patched)
+
+    def request(self, bug: Bug) -> BuildRequest:
+        arms = self.arms
+        return BuildRequest(arms.fetched, load_patches(bug.path), arms.kconfig, self.plan.compiler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,9 @@ def prove(asked: ProofPlan, progress: Progress) -> KillTable:
         check_claims(load_bugs(KNOWN_BAD, asked.bugs), case.load(experiment.CASES))
     bench = _bench(plan, cache, progress)
     bugs = load_bugs(KNOWN_BAD, asked.bugs, bench.arms.fetched.version)
-    needed = {bug.name: tuple(_cases_for(bug, bench)) for bug in bugs}
-    if not any(needed.values()):
+    unfit = {bug.name: why for bug in bugs if (why := _unfit(bug, bench, cache))}
+    needed = {bug.name: tuple(_cases_for(bug, bench)) for bug in bugs if bug.name not in unfit}
+    if bugs and not unfit and not any(needed.values()):
         raise UserError("none of these bugs names one of these cases; --full runs every case")
     host.make_folder(plan.folder)
     on_base = tuple(
@@ -98,9 +103,23 @@ def prove(asked: ProofPlan, progress: Progress) -> KillTable:
     base = _outcomes(bench, _Turn("base", bench.arms, "base", on_base, plan.repeats))
     done = []
     for number, bug in enumerate(bugs, 1):
-        progress(f"bug {number}/{len(bugs)}: {bug.name}, {len(needed[bug.name])} cases")
-        done.append(_try(bug, bench, needed[bug.name], base))
+        if bug.name in unfit:
+            progress(f"bug {number}/{len(bugs)}: {unfit[bug.name]}")
+            done.append(Trialled(bug, (), unfit[bug.name]))
+            continue
+        cases = needed[bug.name]
+        progress(f"bug {number}/{len(bugs)}: {bug.name}, {counted(len(cases), 'case')}")
+        done.append(_try(bug, bench, cases, base))
     return KillTable(bench.arms.base.release, bench.cases, tuple(done))
+
+
+def _unfit(bug: Bug, bench: _Bench, cache: Path) -> str:
+    """Why a bug cannot be had in this source, which is known before anything is booted."""
+    try:
+        try_patches(bench.request(bug), cache, bench.progress)
+    except PatchError as error:
+        return str(error)
+    return ""
 
 
 def _bench(plan: Plan, cache: Path, progress: Progress) -> _Bench:

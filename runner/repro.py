@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runner import evidence, host, matrix, recall
 from runner.comparison import Comparison, compare_transcripts
+from runner.counted import counted
 from runner.errors import EXIT_CLEAN, EXIT_REGRESSION, EXIT_UNDECIDED, UserError
 from runner.experiment import begin_folder, burden
 from runner.host import Progress
@@ -63,7 +64,7 @@ class Count:
         where = row.case.id if row.swap == "none" else f"{row.case.id} on {row.swap}"
         told = ", ".join(f"{each} on {label}" for label, each in self.tallies)
         mute = sum(each.mute for _, each in self.tallies)
-        more = f"; {mute} runs said nothing" if mute else ""
+        more = f"; {counted(mute, 'run')} said nothing" if mute else ""
         return f"{where}: {self.symptom.says}: {told}{more}"
 
 

@@ -13,6 +13,7 @@ from statistics import median
 
 from runner.comparison import CONFIDENCE, Comparison, detectable_rate
 from runner.cost import ratio
+from runner.counted import counted
 from runner.judging import GUEST
 from runner.outcome import UNJUDGED, Checked, Outcome, Verdict
 from runner.row import OPEN, REGRESSIONS, ArmRuns, Change, Finding, Row
@@ -104,8 +105,8 @@ def overall_sentence(comparison: Comparison) -> str:
     good = _counted(counts, (Change.KNOWN, Change.FIXED, Change.IMPROVED))
     same = sum(row.change is Change.SAME for row in rows)
     broken = sum(row.broken_on_both for row in rows)
-    tail = [f"{same} of {len(rows)} rows unchanged"]
-    tail += [f"{_count(broken, 'row')} failing on both"] if broken else []
+    tail = [f"{same} of {counted(len(rows), 'row')} unchanged"]
+    tail += [f"{counted(broken, 'row')} failing on both"] if broken else []
     if comparison.dead:
         tail += ["no case came to its end on either kernel"]
     tail += [comparison.twins.selection] if comparison.twins.selection else []
@@ -129,10 +130,10 @@ def doubt(comparison: Comparison) -> str:
     fewest = min(passed)
     repeats = comparison.twins.repeats
     again = sum(len(row.patched.runs) > repeats for row in comparison.rows if row.case != GUEST)
-    more = f"; {_count(again, 'row')} in doubt ran more often" if again else ""
+    more = f"; {counted(again, 'row')} in doubt ran more often" if again else ""
     return (
         f"a failure that happens in fewer than {_percent(detectable_rate(fewest))} of runs could "
-        f"have been missed ({_count(fewest, 'run')} of each case with the patch, "
+        f"have been missed ({counted(fewest, 'run')} of each case with the patch, "
         f"{CONFIDENCE:.0%} confidence){more}"
     )
 
@@ -157,9 +158,9 @@ def twins_lines(twins: Twins) -> tuple[str, ...]:
         f"Linux {base.release} from {base.source}; {base.compiler}",
         _arm_line(twins.base),
         _arm_line(twins.patched),
-        f"machine: {platform.accelerator.upper()}, {_count(platform.cpus, 'CPU')}, "
+        f"machine: {platform.accelerator.upper()}, {counted(platform.cpus, 'CPU')}, "
         f"{platform.memory_mib} MiB, {platform.qemu}; "
-        f"{_count(twins.repeats, 'run')} of each case in each arm, seed {twins.seed}",
+        f"{counted(twins.repeats, 'run')} of each case in each arm, seed {twins.seed}",
     ]
     unequal = twins.unequal()
     if unequal:
@@ -336,10 +337,6 @@ def _runs(arm: ArmRuns) -> str:
 
 def _plural(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
-
-
-def _count(count: int, one: str) -> str:
-    return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
 def _percent(rate: float) -> str:

@@ -283,12 +283,12 @@ def chosen_case(plan: BisectPlan) -> Case:
     chosen, wanted = found[0], plan.wanted
     if plan.swap not in chosen.swaps:
         raise UserError(f"{chosen.id} runs on {', '.join(chosen.swaps)}, not on {plan.swap}")
-    there = {each.name for each in chosen.invariants}
+    there = [each.name for each in chosen.invariants]
     if wanted.invariant and wanted.invariant not in there:
-        raise UserError(f"{chosen.id} has no invariant {wanted.invariant}, only {sorted(there)}")
-    measures = {each.name for each in chosen.measures}
+        raise UserError(f"{chosen.id} has no invariant {wanted.invariant}, only {', '.join(there)}")
+    measures = [each.name for each in chosen.measures]
     if wanted.measure and wanted.measure not in measures:
-        raise UserError(f"{chosen.id} has no measure {wanted.measure}, only {sorted(measures)}")
+        raise UserError(f"{chosen.id} has no measure {wanted.measure}, only {', '.join(measures)}")
     return replace(chosen, swaps=(plan.swap,))
 
 

@@ -32,7 +32,7 @@ def test_earlier_runs_are_listed_with_their_verdicts_the_newest_first(
     source = "debian:linux-source-5.10"
     assert rows == [
         ("b-late", "b-late.patch", source, "not finished"),
-        ("a-early", "a-early.patch", source, "regression: 1 REGRESSED; 0 of 1 rows unchanged"),
+        ("a-early", "a-early.patch", source, "regression: 1 REGRESSED; 0 of 1 row unchanged"),
         ("c-broken", "c-broken.patch", source, "unreadable"),
     ]
 

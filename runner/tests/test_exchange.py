@@ -152,7 +152,7 @@ def test_a_mail_reply_fits_its_columns_and_says_the_worst_first() -> None:
 
 def test_a_mail_reply_about_nothing_says_so_and_what_it_does_not_know() -> None:
     text = mail_reply(compared([run()], [run()]), COMMAND)
-    assert verdict_of(text) == "no regression: 1 of 1 rows unchanged"
+    assert verdict_of(text) == "no regression: 1 of 1 row unchanged"
     assert "Worse with the patch:" not in text
     assert "only 1 test (cow) ran" in text
     assert "fewer than 95% of runs could have been" in text

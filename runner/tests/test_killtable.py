@@ -182,7 +182,7 @@ def test_bugs_are_named_by_stem_or_path() -> None:
     (first, *_) = load_bugs(KNOWN_BAD)
     assert load_bugs(KNOWN_BAD, [first.name]) == (first,)
     assert load_bugs(KNOWN_BAD, [str(first.path)]) == (first,)
-    with pytest.raises(UserError, match=f"there are .*{first.name}"):
+    with pytest.raises(UserError, match="no known-bad patch 'no-such-bug'"):
         load_bugs(KNOWN_BAD, ["no-such-bug"])
 
 
@@ -201,7 +201,7 @@ def test_a_folder_named_after_kernels_holds_the_bugs_for_these(tmp_path: Path) -
         "": ["old", "both", "new"],
     }
     assert load_bugs(tmp_path, ["new"])[0].path == tmp_path / "7.2/new.patch"
-    with pytest.raises(UserError, match="no known-bad patch 'new'; there are old"):
+    with pytest.raises(UserError, match="no known-bad patch 'new'; "):
         load_bugs(tmp_path, ["new"], "5.10.223")
 
 

@@ -74,7 +74,7 @@ def test_a_known_regression_does_not_fail_the_gate_and_is_listed(tmp_path: Path)
     known = entries(tmp_path)
     assert judged(comparison, known) == (0, [Change.KNOWN])
     text = markdown(excuse(comparison, known, TODAY))
-    assert "no regression: 1 KNOWN; 0 of 1 rows unchanged" in text
+    assert "no regression: 1 KNOWN; 0 of 1 row unchanged" in text
     assert "(known: the child's pipe keeps a reference, https://example.org/1, until" in text
 
 

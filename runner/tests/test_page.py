@@ -80,7 +80,7 @@ def read(comparison: Comparison, *transcripts: Transcript) -> Read:
 
 def test_the_verdict_is_on_top_and_the_command_at_the_end() -> None:
     made = page(compared([run()] * 2, [run(FAIL)] * 2), (), COMMAND)
-    assert re.search(r'<h1 class="bad">regression<span>: 1 REGRESSED; 0 of 1 rows', made)
+    assert re.search(r'<h1 class="bad">regression<span>: 1 REGRESSED; 0 of 1 row', made)
     assert made.rstrip().endswith("my &lt;patch&gt;.patch&#39;</pre>\n</body>\n</html>")
     assert "same in both arms: source, compiler, guest programs" in made
 

@@ -12,6 +12,7 @@ import pytest
 from runner import experiment, matrix, prove
 from runner.build import BuildRequest, Kernel
 from runner.case import Case
+from runner.errors import PatchError
 from runner.experiment import Arms, Plan, Wanted
 from runner.kconfig import Kconfig
 from runner.killtable import Fate, KillTable
@@ -92,6 +93,7 @@ def boots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Boots:
     monkeypatch.setattr(experiment, "choose_programs", programs)
     monkeypatch.setattr(experiment, "choose_machine", lambda *_: Machine())
     monkeypatch.setattr(prove, "build", build)
+    monkeypatch.setattr(prove, "try_patches", lambda *_: None)
     monkeypatch.setattr(matrix, "run_all", run_all)
     for each in (ENDS, SAYS, STUCK):
         each.clear()
@@ -128,6 +130,19 @@ def test_the_table_says_what_the_guests_showed(boots: Boots, tmp_path: Path) -> 
     found = proved(tmp_path)
     assert found.bugs[0].fates == {"ksm/ksm_wr": Fate.KILLED}
     assert found.exit_code == 0
+
+
+def test_nothing_boots_for_a_bug_that_this_source_cannot_have(
+    boots: Boots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PatchError("hunk 1 does not apply")
+
+    monkeypatch.setattr(prove, "try_patches", refuse)
+    found = proved(tmp_path)
+    assert boots == []
+    assert found.bugs[0].why_not == "hunk 1 does not apply"
+    assert found.exit_code == 3
 
 
 def test_what_ran_is_not_run_again(boots: Boots, tmp_path: Path) -> None:
