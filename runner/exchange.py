@@ -17,6 +17,7 @@ from runner.comparison import Comparison, Overall
 from runner.judging import GUEST
 from runner.outcome import Outcome, Verdict
 from runner.row import OPEN, REGRESSIONS, Change, Row
+from runner.steps import Step
 from runner.wording import headlines, overall_sentence, sentence, still_broken, twins_lines
 
 # What XML 1.0 cannot hold, and what would end a line of KTAP
@@ -36,24 +37,53 @@ def junit(comparison: Comparison) -> str:
     """JUnit XML: one suite, a failure for each regression, an error for what was left open or
     has not run.
     """
+    return _junit([_suite(comparison, "twinboot")])
+
+
+def junit_series(steps: Sequence[Step]) -> str:
+    """A suite for each prefix of a series; a patch with which the kernel does not build fails."""
+    return _junit([_step_suite(step, f"{step.number}/{len(steps)} {step.title}") for step in steps])
+
+
+def _junit(suites: Sequence[ElementTree.Element]) -> str:
+    whole = ElementTree.Element("testsuites")
+    whole.extend(suites)
+    ElementTree.indent(whole)
+    return ElementTree.tostring(whole, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _step_suite(step: Step, name: str) -> ElementTree.Element:
+    if step.comparison:
+        return _suite(step.comparison, name)
+    kind = "failure" if step.failure else "error"
+    suite = ElementTree.Element("testsuite", name=_xml(name))
+    _junit_fault(suite, "the kernel builds", kind, step.failure or "it has not run")
+    _count(suite, [kind], 0.0)
+    return suite
+
+
+def _suite(comparison: Comparison, title: str) -> ElementTree.Element:
     rows = [row for row in comparison.rows if not _idle_guest(row)]
-    suite = ElementTree.Element("testsuite", name="twinboot")
+    suite = ElementTree.Element("testsuite", name=_xml(title))
     properties = ElementTree.SubElement(suite, "properties")
     told = [("verdict", overall_sentence(comparison))]
     told += [("run", line) for line in twins_lines(comparison.twins)]
     for name, value in told:
         ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
     kinds = [_junit_case(suite, row, comparison) for row in rows]
-    kinds += [_junit_gap(suite, said) for said in _gaps(comparison)]
+    for said in _gaps(comparison):
+        _junit_fault(suite, said, "error", said)
+        kinds.append("error")
+    _count(suite, kinds, sum(_seconds(row) for row in rows))
+    return suite
+
+
+def _count(suite: ElementTree.Element, kinds: Sequence[str], seconds: float) -> None:
     suite.set("tests", str(len(kinds)))
     suite.set("failures", str(kinds.count("failure")))
     suite.set("errors", str(kinds.count("error")))
     suite.set("skipped", str(kinds.count("skipped")))
-    suite.set("time", f"{sum(_seconds(row) for row in rows):.1f}")
-    whole = ElementTree.Element("testsuites")
-    whole.append(suite)
-    ElementTree.indent(whole)
-    return ElementTree.tostring(whole, encoding="unicode", xml_declaration=True) + "\n"
+    suite.set("time", f"{seconds:.1f}")
 
 
 def _junit_case(suite: ElementTree.Element, row: Row, comparison: Comparison) -> str:
@@ -74,12 +104,13 @@ def _junit_case(suite: ElementTree.Element, row: Row, comparison: Comparison) ->
     return kind
 
 
-def _junit_gap(suite: ElementTree.Element, said: str) -> str:
+def _junit_fault(suite: ElementTree.Element, name: str, kind: str, said: str) -> None:
+    """A test case that is no row."""
     test = ElementTree.SubElement(
-        suite, "testcase", classname="twinboot", name=_xml(said), time="0.0"
+        suite, "testcase", classname="twinboot", name=_xml(name), time="0.0"
     )
-    ElementTree.SubElement(test, "error", message=_xml(said), type=Overall.UNDECIDED.name)
-    return "error"
+    word = Overall.REGRESSION if kind == "failure" else Overall.UNDECIDED
+    ElementTree.SubElement(test, kind, message=_xml(said), type=word.name)
 
 
 def _gaps(comparison: Comparison) -> Iterator[str]:

@@ -130,18 +130,23 @@ def _texts(
         yield wanted.b4, exchange.b4_checks(comparison, mail_reply(comparison, command), url)
 
 
-def publish_steps(
-    steps: tuple[Step, ...], folder: Path, known: tuple[Problem, ...]
-) -> tuple[Step, ...]:
+def publish_steps(steps: tuple[Step, ...], folder: Path, wanted: Outputs) -> tuple[Step, ...]:
     """Write and print what each patch brought; the steps with the known problems excused."""
     today = datetime.now(UTC).date()
-    steps = excused(steps, lambda comparison: excuse(comparison, known, today))
+    steps = excused(steps, lambda comparison: excuse(comparison, wanted.known, today))
     for step in steps:
         if step.comparison:
             _keep(step.folder, _summary(step.comparison))
     told = {"series.json": stepreport.document(steps), "series.md": stepreport.markdown(steps)}
     _keep(folder, told)
-    stepreport.print_steps(steps, console())
-    print(f"evidence: {folder}")
-    print(f"again: {command_of(folder)}")
+    if wanted.json:
+        output.write(wanted.json, told["series.json"])
+    if wanted.markdown:
+        output.write(wanted.markdown, told["series.md"])
+    if wanted.junit:
+        output.write(wanted.junit, exchange.junit_series(steps))
+    if STDOUT not in wanted.paths().values():
+        stepreport.print_steps(steps, console())
+        print(f"evidence: {folder}")
+        print(f"again: {command_of(folder)}")
     return steps

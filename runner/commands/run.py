@@ -63,7 +63,6 @@ from runner.experiment import (
     run_experiment,
 )
 from runner.forecast import forecast
-from runner.known import Problem
 from runner.progress import Teller
 from runner.qemu import Machine
 from runner.steps import Step, worst
@@ -226,7 +225,7 @@ def run(
     if bisect_exit:
         _tell_git_bisect(plan, wanted, quiet)
     if each:
-        raise typer.Exit(worst(_walk(plan, wanted.known, quiet)).exit_code)
+        raise typer.Exit(worst(_walk(plan, wanted, quiet)).exit_code)
     first = _run_once(plan, timings, quiet)
     if not rest:
         publish(first, plan.folder, wanted)
@@ -283,7 +282,7 @@ def _usual_repeats(repeats: int, cost: bool, quick: bool) -> int:
 def _tell_git_bisect(plan: Plan, wanted: Outputs, quiet: bool) -> NoReturn:
     try:
         if plan.each:
-            steps = _walk(plan, wanted.known, quiet)
+            steps = _walk(plan, wanted, quiet)
             raise typer.Exit(exitcode.of_series((step.comparison for step in steps), plan.cases))
         with Teller(quiet) as tell:
             comparison = run_experiment(plan, tell)
@@ -322,28 +321,26 @@ def _go_on(ctx: typer.Context, folder: Path, wanted: Outputs, quiet: bool) -> No
             raise UserError(f"--resume takes its plan from {folder}; leave --{option} out")
     plan = plan_of(folder.absolute())
     if plan.each:
-        raise typer.Exit(worst(_walk(plan, wanted.known, quiet, resumed=True)).exit_code)
+        raise typer.Exit(worst(_walk(plan, wanted, quiet, resumed=True)).exit_code)
     with Teller(quiet) as tell:
         comparison = run_experiment(plan, tell, resumed=True)
     publish(comparison, plan.folder, wanted)
 
 
-def _walk(
-    plan: Plan, known: tuple[Problem, ...], quiet: bool, resumed: bool = False
-) -> tuple[Step, ...]:
+def _walk(plan: Plan, wanted: Outputs, quiet: bool, resumed: bool = False) -> tuple[Step, ...]:
     """Every prefix of the series: a folder for each, and which patch brought what."""
     with Teller(quiet) as tell:
         steps = series.run_each(plan, tell, resumed)
-    return publish_steps(steps, plan.folder, known)
+    return publish_steps(steps, plan.folder, wanted)
 
 
 def _refuse_with_each(wanted: Outputs, shard: str = "") -> None:
     if shard:
         raise UserError("--each walks a whole series; leave --shard out")
-    if wanted != Outputs(known=wanted.known):
+    if extra := wanted.paths().keys() - {"json", "markdown", "junit"}:
         raise UserError(
-            "--each writes a report of its own; for another format of one step: "
-            "twinboot compare OUT/1-... --junit FILE"
+            f"--each has no --{min(extra)} of a whole series; for one step: "
+            f"twinboot compare OUT/1-... --{min(extra)} FILE"
         )
 
 
@@ -372,7 +369,7 @@ def compare(
     wanted = Outputs(json, markdown, junit, ktap, mail, html, b4, problems(known))
     if series.is_walk(folder):
         _refuse_with_each(wanted)
-        steps = publish_steps(series.compare_walk(folder), folder, wanted.known)
+        steps = publish_steps(series.compare_walk(folder), folder, wanted)
         raise typer.Exit(worst(steps).exit_code)
     publish(compare_saved(folder), folder, wanted)
 

@@ -11,6 +11,7 @@ import threading
 from itertools import pairwise
 from pathlib import Path
 
+import junitparser
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -20,6 +21,7 @@ from runner.cli import app
 from runner.commands import options
 from runner.comparison import Comparison, Overall
 from runner.errors import PatchError, UserError
+from runner.exchange import junit_series
 from runner.experiment import Inputs, Plan
 from runner.outcome import Outcome
 from runner.patchset import PatchSet, read_patch
@@ -370,9 +372,25 @@ def test_a_walk_is_judged_again_from_its_folder_alone(made_up: Plan, guests: Gue
     assert "regression: worst of 3 prefixes against base, at 2/3, 3/3" in ended.output
     assert (made_up.folder / "series.json").read_text() == told
     assert len(guests.booted) == booted
-    assert (
-        "--each writes a report of its own" in compared_again(made_up.folder, "--html", "x").output
-    )
+    refused = compared_again(made_up.folder, "--html", "x").output
+    assert "--each has no --html of a whole series" in refused
+
+
+def test_a_walk_is_a_junit_suite_for_each_patch(
+    made_up: Plan, guests: Guests, tmp_path: Path
+) -> None:
+    walk = each.run_each(made_up, print)
+    junit, whole = tmp_path / "junit.xml", tmp_path / "series.json"
+    ended = compared_again(made_up.folder, "--junit", str(junit), "--json", str(whole))
+    assert ended.exit_code == 1
+    suites = list(junitparser.JUnitXml.fromfile(str(junit)))
+    assert [suite.name for suite in suites] == [f"{n}/3 mm: ../{n}" for n in (1, 2, 3)]
+    assert [suite.failures for suite in suites] == [0, 1, 1]
+    assert whole.read_text() == stepreport.document(walk)
+    broken = dataclasses.replace(walk[0], comparison=None, failure="it does not compile")
+    never = dataclasses.replace(walk[0], comparison=None)
+    read = list(junitparser.JUnitXml.fromstring(junit_series((broken, never)).encode()))
+    assert [(suite.failures, suite.errors) for suite in read] == [(1, 0), (0, 1)]
 
 
 def test_a_walk_that_was_interrupted_says_what_has_not_run(made_up: Plan, guests: Guests) -> None:
