@@ -127,12 +127,19 @@ def _then_and_now(saved: Evidence) -> tuple[Row, ...]:
 
 
 def _drifted(row: Row) -> bool:
-    return bool(row.base.runs and row.patched.runs and row.findings)
+    return bool(row.base.runs and row.patched.runs and _drift(row))
+
+
+def _drift(row: Row) -> list[Finding]:
+    """What is another thing this time; where both times say equally little, that is none."""
+    alike = {run.verdict for run in row.base.runs} == {run.verdict for run in row.patched.runs}
+    open_both = Finding(Change.UNDECIDED, "run")
+    return [each for each in row.findings if not (alike and each == open_both)]
 
 
 def _undecided(row: Row, drift: Row | None) -> Row:
     if drift is None:
         return row
-    subject = drift.findings[0]
+    subject = _drift(drift)[0]
     what = subject.name if subject.subject != "run" else "how it ran"
     return replace(row, findings=(Finding(Change.UNDECIDED, "baseline", what),))

@@ -35,7 +35,7 @@ def findings(
     if unjudged or not base.runs or not patched.runs or _nothing_ran(base, patched):
         yield Finding(Change.UNDECIDED, "run")
     else:
-        found = tuple(_judged_findings(case, base, patched))
+        found = _overruled(tuple(_judged_findings(case, base, patched)), base, patched)
         yield from found
         if _unfinished(case, base, patched, found):
             yield Finding(Change.UNDECIDED, "run")
@@ -43,6 +43,23 @@ def findings(
         yield from _new_splats(base, patched, signatures)
     if not unjudged:
         yield from _gone_splats(base, patched, signatures)
+
+
+def _overruled(found: tuple[Finding, ...], base: ArmRuns, patched: ArmRuns) -> tuple[Finding, ...]:
+    """Where every run of one arm passes and every run of the other fails, each in its own way,
+    that is no flakiness.
+    """
+    passed, failed = (
+        [all(run.verdict in these for run in arm.runs) for arm in (base, patched)]
+        for these in ((Verdict.PASS,), BAD)
+    )
+    flaky = Finding(Change.FLAKY, "run")
+    if failed[0] and passed[1]:
+        return tuple(Finding(Change.FIXED, "run") if each == flaky else each for each in found)
+    told = any(finding.change is Change.REGRESSED for finding in found)
+    if not (passed[0] and failed[1]) or told:
+        return found
+    return (*(each for each in found if each != flaky), Finding(Change.REGRESSED, "run"))
 
 
 def _nothing_ran(base: ArmRuns, patched: ArmRuns) -> bool:
@@ -53,7 +70,8 @@ def _unfinished(case: Case, base: ArmRuns, patched: ArmRuns, found: Sequence[Fin
     """Whether something is open beside what was found, which may be all that is known already."""
     if any(finding.change is Change.LOST for finding in found):
         return False
-    return _says_too_little(case, base, patched) or (not found and _worse(base, patched))
+    told = any(finding.change >= Change.UNDECIDED for finding in found)
+    return _says_too_little(case, base, patched) or (not told and _worse(base, patched))
 
 
 def _says_too_little(case: Case, base: ArmRuns, patched: ArmRuns) -> bool:
@@ -84,8 +102,7 @@ def _lost(base: ArmRuns, patched: ArmRuns) -> bool:
 
 
 def _judged_findings(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[Finding]:
-    process = [run.process for run in base.runs], [run.process for run in patched.runs]
-    change = _end_change(*process)
+    change = _end_change(_ends(base, patched), _ends(patched, base))
     if change is not Change.SAME:
         yield Finding(change, "run")
     for name, change in (
@@ -97,6 +114,15 @@ def _judged_findings(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[Fi
         change = _measure_change(spec, base.values(spec.name), patched.values(spec.name))
         if change is not Change.SAME:
             yield Finding(change, "measure", spec.name)
+
+
+def _ends(arm: ArmRuns, other: ArmRuns) -> list[Verdict]:
+    """How the runs ended; one that skipped did not try what the other arm fails at."""
+    failed = any(run.process in BAD for run in other.runs)
+    skipped = [failed and run.verdict is Verdict.SKIP for run in arm.runs]
+    return [
+        Verdict.SKIP if skip else run.process for run, skip in zip(arm.runs, skipped, strict=True)
+    ]
 
 
 def _end_change(before: list[Verdict], after: list[Verdict]) -> Change:
@@ -124,12 +150,15 @@ def _own(case: Case, base: ArmRuns, patched: ArmRuns) -> Iterator[tuple[str, Cha
             yield invariant.name, Change.LOST
         elif Verdict.INCONCLUSIVE not in (*before, *after):
             yield invariant.name, _change(before, after)
+        elif set(before) == {Verdict.PASS} and Verdict.FAIL in after:
+            # that another run crashed takes nothing back
+            yield invariant.name, Change.FLAKY
 
 
 def _no_longer(before: Sequence[Verdict], after: Sequence[Verdict], patched: ArmRuns) -> bool:
     """A crash leaves results unreported, and is a finding itself; an orderly end owes them."""
-    gone = set(after) == {Verdict.INCONCLUSIVE} and Verdict.INCONCLUSIVE not in before
-    return gone and _orderly(patched)
+    told = set(before) != {Verdict.SKIP} and Verdict.INCONCLUSIVE not in before
+    return told and set(after) == {Verdict.INCONCLUSIVE} and _orderly(patched)
 
 
 def _orderly(arm: ArmRuns) -> bool:

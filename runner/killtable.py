@@ -188,7 +188,8 @@ def notices(row: Row, subject: str) -> bool:
     for spec in row.case.measures:
         if spec.name == subject:
             return differs(spec, row.base.values(subject), row.patched.values(subject))
-    if any(check.verdict is Verdict.FAIL for check in row.patched.checks(subject)):
+    tried = {check.verdict for check in row.base.checks(subject)} != {Verdict.SKIP}
+    if tried and any(check.verdict is Verdict.FAIL for check in row.patched.checks(subject)):
         return True
     if any(each.name == subject and each.change is Change.FIXED for each in row.findings):
         return True

@@ -56,7 +56,9 @@ class Outcome:
 
     `ran` is False when the case never began: INCONCLUSIVE if an earlier case took the kernel
     down, INFRA if the fault is ours, else the verdict on the boot. `unsaid` is what is open behind
-    a verdict that may be worse: a path that is not proven, a result that was not printed.
+    a verdict that may be worse: a path that is not proven, a result that was not printed. `hollow`
+    is a run that lacks its proof, or part of its output, however it ended. `ending` is the reason
+    of `process`.
     """
 
     case: str
@@ -72,11 +74,13 @@ class Outcome:
     seconds: float = 0.0
     ran: bool = True
     unsaid: str = ""
+    hollow: bool = False
+    ending: str = ""
 
     @property
     def proven(self) -> bool:
         """Whether nothing but its results is open: its path ran, its output is whole."""
-        return self.process is not Verdict.INCONCLUSIVE
+        return self.process is not Verdict.INCONCLUSIVE and not self.hollow
 
     def named(self, invariant: str) -> tuple[Checked, ...]:
         return tuple(check for check in self.invariants if check.name == invariant)
@@ -133,11 +137,11 @@ class _Charges:
         return worst(self.invariants + self.process)
 
     def unsaid(self) -> str:
-        """What an orderly end leaves open; one that failed owes no results."""
+        """What an orderly end leaves open; one that failed owes no results, a dead one nothing."""
         ended = worst(self.process).verdict
         charges = self.process + (self.invariants if ended < Verdict.FAIL else [])
         still = [each.reason for each in charges if each.verdict is Verdict.INCONCLUSIVE]
-        return still[0] if still and ended <= Verdict.INCONCLUSIVE else ""
+        return still[0] if still and ended < Verdict.HANG else ""
 
 
 def worst(charges: Iterable[Charge]) -> Charge:
@@ -163,6 +167,8 @@ def judge(case: Case, log: CaseLog, scene: Scene) -> Outcome:
         verdict=gravest.verdict,
         reason=gravest.reason,
         process=worst(charges.process).verdict,
+        ending=worst(charges.process).reason if charges.process else "",
+        hollow=any(each.verdict is Verdict.INCONCLUSIVE for each in charges.process),
         invariants=checked,
         measures=result.measures,
         proofs=result.proofs,

@@ -108,13 +108,22 @@ class Row:
     @property
     def broken_on_both(self) -> bool:
         """Whether the patch has not brought it, but it is no pass either."""
-        return self.dead_on_both or bool(self.failing_on_both)
+        runs = (*self.base.runs, *self.patched.runs)
+        ended = bool(self.base.runs and self.patched.runs) and all(r.process in BAD for r in runs)
+        return ended or bool(self.failing_on_both)
 
     @property
     def dead_on_both(self) -> bool:
-        """Whether every run of both arms hung or crashed: no change, but nothing was learned."""
+        """Whether every run of both arms hung, crashed or ended without any result: no change, but
+        nothing was learned. A foreign program may tell its result by its exit code alone.
+        """
         arms = self.base.runs, self.patched.runs
-        return all(runs and all(run.process in BAD[1:] for run in runs) for runs in arms)
+        return all(runs and all(self._is_dead(run) for run in runs) for runs in arms)
+
+    def _is_dead(self, run: Outcome) -> bool:
+        if run.process is not Verdict.FAIL or self.case.foreign:
+            return run.process in BAD[1:]
+        return all(check.verdict is Verdict.INCONCLUSIVE for check in run.invariants)
 
     @property
     def failing_on_both(self) -> tuple[str, ...]:

@@ -127,7 +127,7 @@ def _turns(key: Key, steps: Sequence[Step]) -> Iterator[Turn]:
         if finding and finding.change in OPEN:
             if not was_open and row:
                 yield Turn((replace(row, findings=(finding,)),), finding, step.number)
-        elif row and (finding or not _hides(row, key)):
+        elif row and (finding or not _hides(row, key, there.values())):
             change = finding.change if finding else Change.SAME
             for ended in [each for each in there if _ends(each, change)]:
                 yield replace(there.pop(ended), until=step.number)
@@ -161,21 +161,24 @@ def _found(key: Key, step: Step) -> tuple[Row | None, Finding | None]:
     return None, None
 
 
-def _hides(row: Row, key: Key) -> bool:
+def _hides(row: Row, key: Key, there: Iterable[Turn]) -> bool:
     """Whether the row does not say that the change is gone, though it has no such finding.
 
     A run that crashed, was lost or is not trusted says nothing of what it would have shown, nor
-    one that skipped what base tried, or has no result or value to show.
+    one that skipped what base or the step that brought the change tried, or has no result or value
+    to show. `there` are the changes that are not over.
     """
     *_, subject, name = key
-    if any(finding.subject in ("run", "baseline") for finding in row.findings):
+    grave = (each for each in row.findings if each.change in (*OPEN, *REGRESSIONS))
+    if any(finding.subject in ("run", "baseline") for finding in grave):
         return True
     if subject == "invariant":
         told = [each for each in row.patched.checks(name) if each.verdict not in UNJUDGED]
         return len(told) < len(row.patched.runs)
     if subject == "measure":
         return len(row.patched.values(name)) < len(row.patched.runs)
-    return _skips(row.patched) and not _skips(row.base)
+    tried = [row.base, *(turn.rows[0].patched for turn in there)]
+    return _skips(row.patched) and not all(map(_skips, tried))
 
 
 def _skips(arm: ArmRuns) -> bool:

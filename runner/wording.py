@@ -81,8 +81,8 @@ def pooled(rows: Sequence[Row]) -> Row:
 def still_broken(row: Row) -> tuple[str, ...]:
     """Clauses on what fails in every run of both arms."""
     says = {invariant.name: invariant.says for invariant in row.case.invariants}
-    dead = ("it hangs or crashes on both",) if row.dead_on_both else ()
-    return (*dead, *(f"{says[name]} on both" for name in row.failing_on_both))
+    told = tuple(f"{says[name]} on both" for name in row.failing_on_both)
+    return told if told or not row.broken_on_both else (f"{_reason(row.patched)}, on both",)
 
 
 def overall_sentence(comparison: Comparison) -> str:
@@ -229,7 +229,7 @@ def _process_word(arm: ArmRuns) -> str:
 
 
 def _process_reason(run: Outcome) -> str:
-    return run.reason if run.verdict == run.process else "see its evidence"
+    return run.ending or run.reason
 
 
 def _reason(arm: ArmRuns) -> str:

@@ -38,7 +38,7 @@ def of_series(prefixes: Iterable[Comparison | None], named: Iterable[str] = ()) 
 
 
 def _code(comparison: Comparison) -> int:
-    if not comparison.twins.identical:
+    if comparison.twins.patched.patches or not comparison.twins.identical:
         codes = {Overall.CLEAN: GOOD, Overall.REGRESSION: BAD}
         return codes.get(comparison.overall, SKIP)
     rows = [row for row in comparison.rows if row.case != GUEST]

@@ -195,4 +195,4 @@ def _manner(run: Outcome) -> str:
     if run.process is Verdict.HANG:
         return ""
     fatal = next((splat.signature for splat in run.splats if splat.fatal), "")
-    return fatal or run.reason.partition(" (")[0]
+    return fatal or (run.ending or run.reason).partition(" (")[0]

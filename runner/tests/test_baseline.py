@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from runner import evidence, host
+from runner import baseline, evidence, host
 from runner.boots import compare_saved
 from runner.cli import app
 from runner.comparison import Comparison
@@ -21,7 +21,7 @@ from runner.experiment import Plan, command_of, plan_of
 from runner.merge import merge
 from runner.report import markdown
 from runner.row import Change
-from runner.tests.arms import FAIL, HANG, REUSE, compared
+from runner.tests.arms import FAIL, HANG, INCONCLUSIVE, REUSE, compared
 from runner.tests.arms import run as outcome
 from runner.tests.fakeguests import Guests, guests, rows, run
 
@@ -123,6 +123,15 @@ def test_a_guest_that_changed_by_itself_is_booted_again_in_both_arms() -> None:
     assert rows_on_trust(compared([outcome(FAIL)], [outcome()])) == {"nullblk": (REUSE,)}
     dead = outcome(process=HANG, ran=False)
     assert rows_on_trust(compared([outcome()], [dead])) == {"nullblk": (REUSE,)}
+
+
+def test_a_base_that_says_equally_little_both_times_has_not_changed() -> None:
+    blind = outcome(FAIL, process=INCONCLUSIVE)
+    (row,) = compared([blind] * 2, [blind]).rows
+    assert row.change is Change.UNDECIDED
+    assert not baseline._drifted(row)
+    for other in (outcome(process=INCONCLUSIVE), outcome(process=HANG)):
+        assert baseline._drifted(compared([blind] * 2, [other]).rows[0])
 
 
 def test_a_baseline_without_a_second_look_is_refused(tmp_path: Path) -> None:

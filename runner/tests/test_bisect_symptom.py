@@ -224,7 +224,7 @@ def test_each_symptom_has_a_clause() -> None:
 # git bisect run
 
 
-SAME = replace(TWINS, patched=replace(TWINS.patched, signature=TWINS.base.signature))
+SAME = replace(TWINS, patched=replace(TWINS.patched, signature=TWINS.base.signature, patches=()))
 
 
 @pytest.mark.parametrize(
@@ -286,6 +286,11 @@ def test_the_cases_chosen_on_the_command_line_must_not_be_skipped(
 def test_a_case_that_passes_on_one_of_its_swaps_is_heard() -> None:
     runs = [SKIPPED, replace(PASSED, swap="zram")]
     assert exitcode.of_result(compare([REUSE], runs, runs, SAME), (REUSE.id,)) == 0
+
+
+def test_a_patch_that_changes_no_code_is_good_where_a_case_fails_on_both() -> None:
+    twins = replace(SAME, patched=replace(SAME.patched, patches=("comment-only.patch",)))
+    assert exitcode.of_result(compare([REUSE], [LEAKED], [LEAKED], twins)) == 0
 
 
 def test_a_case_that_fails_is_bad_though_a_named_one_is_skipped() -> None:

@@ -296,6 +296,43 @@ def test_a_result_that_one_run_lost_behind_a_failure_is_open() -> None:
     assert told == [(Change.UNDECIDED, "")]
 
 
+@pytest.mark.parametrize(
+    "patched",
+    [
+        [run(process=HANG), run(process=CRASH)],
+        [run(FAIL), run(process=HANG)],
+        [run(FAIL), run(no_leak=FAIL)],
+    ],
+)
+def test_failing_each_time_in_another_way_is_no_flakiness(patched: list[Outcome]) -> None:
+    assert change([run()] * 2, patched) is Change.REGRESSED
+    assert compared(patched, [run()] * 2).overall is not Overall.REGRESSION
+
+
+def test_an_invariant_that_fails_counts_beside_a_run_that_crashed() -> None:
+    blank = run(INCONCLUSIVE, INCONCLUSIVE)
+    crashed = replace(blank, process=CRASH, verdict=CRASH, unsaid="")
+    told = findings([run()] * 3, [crashed, run(FAIL), run(FAIL)])
+    assert (Change.FLAKY, "data_intact") in told
+
+
+def test_a_program_that_dies_without_a_result_on_both_tells_nothing() -> None:
+    died = [run(INCONCLUSIVE, INCONCLUSIVE, process=FAIL)] * 2
+    found = compared(died, died)
+    assert (found.overall, found.rows[0].broken_on_both) == (Overall.UNDECIDED, True)
+    half = [run(PASS, INCONCLUSIVE, process=FAIL)] * 2
+    assert compared(half, half).rows[0].broken_on_both
+    assert not compared(half, half).rows[0].dead_on_both
+
+
+@pytest.mark.parametrize("end", [FAIL, HANG, CRASH])
+def test_what_one_arm_skipped_is_not_compared_with_how_the_other_ended(end: Verdict) -> None:
+    skipped = [run(SKIP, SKIP)] * 2
+    died = [run(INCONCLUSIVE, INCONCLUSIVE, process=end)] * 2
+    assert change(skipped, died) is Change.UNDECIDED
+    assert change(died, skipped) is Change.NEW_SKIP
+
+
 def test_nothing_at_all_is_not_a_clean_bill() -> None:
     assert compared([], []).overall is Overall.UNDECIDED
     guest = replace(run(), case=GUEST.id)

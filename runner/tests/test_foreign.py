@@ -222,6 +222,14 @@ def test_results_that_only_one_arm_prints_are_never_no_change(
     assert {each.change for each in row.findings} == {change}
 
 
+def test_good_news_do_not_hide_a_result_that_failed_once() -> None:
+    before = judged("1..2\nok 1 a\nok 2 b # SKIP no\n")
+    fine = judged("1..2\nok 1 a\nok 2 b\n")
+    bad = judged("1..3\nok 1 a\nok 2 b\nnot ok 3 c\n", 1)
+    (row,) = compare([program()], [before] * 2, [fine, bad], TWINS).rows
+    assert Change.UNDECIDED in {each.change for each in row.findings}
+
+
 def test_a_foreign_program_that_gives_up_on_both_is_compared_as_far_as_it_came() -> None:
     bailed = "1..2\nnot ok 1 a\nok 2 b\nBail out!\n"
     assert compared(bailed, bailed, (1, 1)).rows[0].findings == ()

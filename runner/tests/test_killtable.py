@@ -122,6 +122,7 @@ def test_a_claim_is_met_by_its_invariant_its_measure_or_a_crash(
         (run(process=CRASH), run(process=CRASH), "pages_reused"),
         (reused(8), run(process=FAIL), "pages_reused"),
         (reused(8), run(process=CRASH), "pages_reused"),
+        (run(SKIP, SKIP), run(no_leak=FAIL), "no_leak"),
     ],
 )
 def test_a_claim_is_not_met_by_what_base_does_too_nor_a_measures_by_a_run_without_one(

@@ -180,6 +180,14 @@ def test_what_a_failure_hides_is_kept() -> None:
     assert (whole.verdict, whole.unsaid) == (Verdict.FAIL, "")
 
 
+def test_a_run_without_proof_is_not_proven_by_its_exit_code() -> None:
+    text = re.sub(r"(# proof: \S+) ok", r"\1 missing", GOOD)
+    outcome = judge(LEAK, log(text, 3), Scene("poweroff"))
+    assert (outcome.verdict, outcome.proven) == (Verdict.FAIL, False)
+    assert "did not run" in outcome.unsaid
+    assert outcome.ending.startswith("exit code 3")
+
+
 def test_a_splat_in_nobodys_time_is_the_guests() -> None:
     outcomes = by_case(guest(log(), said=console(1, outside=WARNED), planned=(LEAK.id,)))
     assert outcomes[LEAK.id].splats == ()

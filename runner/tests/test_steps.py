@@ -190,6 +190,18 @@ def test_what_both_kernels_skip_hides_nothing_else() -> None:
     assert lives(made) == [("NEW_SPLAT", 1, 2, ())]
 
 
+def test_a_base_that_skips_does_not_mend_what_a_patch_warned_of() -> None:
+    skipped = [run(SKIP, SKIP)] * 2
+    warned = [run(splats=(splat("lru_add"),))] * 2
+    made = walk(warned, skipped, base=skipped)
+    assert ("NEW_SPLAT", 1, None, ()) in lives(made)
+
+
+def test_a_lasting_fix_hides_no_end_of_a_splat() -> None:
+    made = walk([run(splats=(splat("lru_add"),))] * 2, [run()] * 2, base=[run(process=HANG)] * 2)
+    assert ("NEW_SPLAT", 1, 2, ()) in lives(made)
+
+
 def test_swaps_with_one_story_are_told_once() -> None:
     both = [run(data_intact=FAIL, swap=swap) for swap in ("nullblk", "zram")] * 2
     clean = [run(swap=swap) for swap in ("nullblk", "zram")] * 2
