@@ -17,8 +17,9 @@ from runner import host
 from runner.boots import compare_saved
 from runner.build import build, try_patches
 from runner.counted import counted
-from runner.errors import BuildFailed, ConfigLost, UserError
+from runner.errors import BaselineUnfit, BuildFailed, ConfigLost, UserError
 from runner.experiment import (
+    BEFORE,
     Inputs,
     Plan,
     begun,
@@ -29,6 +30,7 @@ from runner.experiment import (
     run_experiment,
 )
 from runner.host import Progress
+from runner.patchset import PatchSet
 from runner.steps import Step, telling
 
 WALK = "walk.json"
@@ -49,11 +51,11 @@ def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Ste
     """All prefixes from the shortest on; a folder in `plan.folder` has the evidence of each.
 
     A series that does not apply is refused before anything is built, and all kernels are built
-    before anything boots. The base of the first step is the baseline of all.
+    before anything boots. The base of the first step is the baseline of all others; a step that it
+    does not fit boots its own, which is the baseline from there on.
     """
     refuse_impossible(plan)
-    if not plan.confirm:
-        raise UserError("--each takes the base from step to step and needs --confirm 1 or more")
+    refuse_unconfirmed(plan)
     if not resumed:
         refuse_taken(plan.folder)
     with begun(plan, resumed):
@@ -61,10 +63,27 @@ def run_each(plan: Plan, progress: Progress, resumed: bool = False) -> tuple[Ste
     steps: list[Step] = []
     for step in _steps(plan.folder):
         progress(f"patch {step.number} of {count}: {step.failure or step.title}")
-        first = next((each.folder for each in steps if each.comparison), None)
-        part = dataclasses.replace(plan, baseline=plan.baseline or first)
-        steps.append(step if step.failure else _run(part, step, progress))
+        steps.append(step if step.failure else _run(plan, step, _base(plan, steps), progress))
     return tuple(steps)
+
+
+def refuse_unconfirmed(plan: Plan) -> None:
+    if not plan.confirm:
+        raise UserError("--each takes the base from step to step and needs --confirm 1 or more")
+
+
+def refuse_empty(series: PatchSet) -> None:
+    if not len(series):
+        raise UserError("--each needs patches; there is none")
+
+
+def _base(plan: Plan, steps: list[Step]) -> Path | None:
+    """The run whose base evidence the next step takes; None where it boots its own."""
+    if plan.baseline:
+        return plan.baseline
+    taken = {step.folder: plan_of(step.folder).baseline for step in steps if step.comparison}
+    own = [folder for folder, baseline in taken.items() if baseline is None]
+    return own[-1] if own else next(iter(taken.values()), None)
 
 
 def _build_all(plan: Plan, progress: Progress) -> int:
@@ -72,8 +91,7 @@ def _build_all(plan: Plan, progress: Progress) -> int:
     cache = host.cache_dir()
     inputs = read_inputs(plan, cache, progress)
     count = len(inputs.patchset)
-    if not count:
-        raise UserError("--each needs patches; there is none")
+    refuse_empty(inputs.patchset)
     try_patches(inputs.request(), cache, progress)
     build(inputs.request(0), cache, progress)
     failures = [_failure(inputs, number, progress) for number in range(count, 0, -1)][::-1]
@@ -82,10 +100,22 @@ def _build_all(plan: Plan, progress: Progress) -> int:
     return count
 
 
-def _run(plan: Plan, step: Step, progress: Progress) -> Step:
+def _run(plan: Plan, step: Step, base: Path | None, progress: Progress) -> Step:
+    """Run one step, with a base of its own where `base` does not fit and nobody asked for it."""
     part = dataclasses.replace(plan, folder=step.folder, upto=step.number, each=False)
+    if (step.folder / "run.json").exists():
+        base = plan_of(step.folder).baseline
     began = (step.folder / "plan.json").exists()
-    return dataclasses.replace(step, comparison=run_experiment(part, progress, began))
+    try:
+        made = run_experiment(dataclasses.replace(part, baseline=base), progress, began)
+    except BaselineUnfit as error:
+        if plan.baseline:
+            raise
+        why = str(error).partition("; make a new one")[0]
+        progress(f"patch {step.number}: both arms are booted, since {why}")
+        host.withdraw(step.folder, BEFORE)
+        made = run_experiment(part, progress)
+    return dataclasses.replace(step, comparison=made)
 
 
 def is_walk(folder: Path) -> bool:

@@ -35,6 +35,10 @@ class UserError(TwinbootError):
     exit_code = EXIT_USAGE
 
 
+class BaselineUnfit(UserError):
+    """The base's evidence of an earlier run cannot stand in."""
+
+
 class InfraError(TwinbootError):
     """The fault is ours or the machine's: it says nothing about the patch."""
 

@@ -13,6 +13,7 @@ from runner import durations, host, matrix, shard
 from runner.build import fingerprint, kept, try_patches
 from runner.case import Case
 from runner.counted import counted
+from runner.each import refuse_empty, refuse_unconfirmed
 from runner.experiment import (
     Inputs,
     Plan,
@@ -64,18 +65,19 @@ class Forecast:
 def forecast(plan: Plan, progress: Progress) -> Forecast:
     """What the plan would do; raises whatever would end the run before its first build."""
     refuse_impossible(plan)
+    if plan.each:
+        refuse_unconfirmed(plan)
     ours, foreign = chosen_cases(plan), foreign_wanted(plan)
     shard.parse(plan.shard)
     cache = host.cache_dir()
     made = read_inputs(plan, cache, progress)
+    if plan.each:
+        refuse_empty(made.patchset)
     try_patches(made.request(), cache, progress)
     picked = quick_selection(plan, ours, made)
     rows = shard.cut(picked.cases, [swap.kind for swap in swaps_of(plan, picked.cases)], plan.shard)
     cases = shard.narrowed(picked.cases, rows.rows) if picked.cases else ()
-    by_swap = {
-        swap.kind: tuple(each for each in cases if swap.kind in each.swaps)
-        for swap in swaps_of(plan, cases)
-    }
+    by_swap = dict(_by_swap(cases, plan))
     turns = _turns(plan, made) * plan.repeats
     machine = replace(with_burden(plan), icount=plan.cost)
     jobs = plan.jobs or matrix.fitting_jobs(machine)
@@ -89,12 +91,19 @@ def forecast(plan: Plan, progress: Progress) -> Forecast:
             (title, kept(cache, fingerprint(made.request(count), cache)) is not None)
             for title, count in _kernels(plan, made)
         ),
-        cases=tuple((swap, tuple(map(_id, each))) for swap, each in by_swap.items() if each),
+        cases=tuple((swap, tuple(map(_id, each))) for swap, each in by_swap.items()),
         guests=turns * len(by_swap),
         jobs=jobs,
         seconds=turns * once * burden(plan).slowness / jobs if remembered else None,
         notes=tuple(_notes(plan, picked.why, foreign.kselftests or foreign.commands)),
     )
+
+
+def _by_swap(cases: tuple[Case, ...], plan: Plan) -> Iterator[tuple[str, tuple[Case, ...]]]:
+    """The cases of each guest; a swap that was asked for and that none runs on boots none."""
+    for swap in swaps_of(plan, cases):
+        if fitting := tuple(each for each in cases if swap.kind in each.swaps):
+            yield swap.kind, fitting
 
 
 def _id(case: Case) -> str:

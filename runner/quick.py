@@ -59,12 +59,18 @@ def select(
     for, none if any will do.
     """
     changed = {place for patch in patchset.patches for place in places(patch.text)}
-    found = affected(changed, known)
+    found = affected(changed, _of(cases, known))
     near = tuple(case for case in cases if case.id in found.cases)
     chosen = tuple(_on_first_swap(near or cases, swaps))
     brief = f"quick: {len(chosen)} of {counted(len(cases), 'case')}, each on one swap"
     reason = found.why if near else f"{found.why or 'no case is near'}, so all of them"
     return Selection(chosen, f"{brief}: {reason}", brief)
+
+
+def _of(cases: tuple[Case, ...], known: tuple[Lesson, ...]) -> tuple[Lesson, ...]:
+    """What is known by these cases alone."""
+    ours = {case.id for case in cases}
+    return tuple(Lesson(each.places, each.cases & ours) for each in known)
 
 
 def _on_first_swap(cases: Iterable[Case], swaps: tuple[str, ...]) -> Iterator[Case]:

@@ -229,8 +229,7 @@ def _title(kind: str, what: str) -> str:
 
 def _signature(kind: str, what: str, frames: tuple[str, ...], text: str) -> str:
     if kind == "oom-kill":
-        scope = re.search(r"constraint=CONSTRAINT_(\w+)", text)
-        return f"{kind}: {scope.group(1).lower() if scope else 'unknown'}"
+        return f"{kind}: {_oom_scope(text)}"
     if kind in _BY_KIND:
         return kind
     if frames:
@@ -238,6 +237,19 @@ def _signature(kind: str, what: str, frames: tuple[str, ...], text: str) -> str:
         defect = _defect(kind, what, text)
         return f"{kind}: {defect} in {where}" if defect else f"{kind}: {where}"
     return f"{kind}: {_timeless(what)}"
+
+
+def _oom_scope(text: str) -> str:
+    """What ran out of memory, in the words of dump_oom_summary() in mm/oom_kill.c.
+
+    Its line has a level that does not come to our consoles; the one about who is killed does.
+    """
+    if scope := re.search(r"constraint=CONSTRAINT_(\w+)", text):
+        return scope.group(1).lower()
+    killed = re.search(r"(Memory cgroup out|Out) of memory(?::| \()", text)
+    if not killed:
+        return "unknown"
+    return "none" if killed.group(1) == "Out" else "memcg"
 
 
 def _defect(kind: str, what: str, text: str) -> str:

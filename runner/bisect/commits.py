@@ -69,7 +69,7 @@ class Commits:
             if contains(self.store, old, new):
                 raise UserError(_unrelated(new, answers[new]))
             if new not in (self.good, self.bad) and not contains(self.store, new, old):
-                bases = self.store.git("merge-base", "--all", old, new).split()
+                bases = merge_bases(self.store, old, new)
                 found |= dict.fromkeys(base for base in bases if base not in olds)
         return tuple(found)
 
@@ -124,6 +124,17 @@ def contains(store: Store, commit: str, older: str) -> bool:
     return store.run("merge-base", "--is-ancestor", older, commit).returncode == 0
 
 
+def merge_bases(store: Store, one: str, other: str) -> tuple[str, ...]:
+    """The youngest commits that both have in their history: none where each has a root of its own.
+
+    git then ends with 1 and says nothing.
+    """
+    done = store.run("merge-base", "--all", one, other)
+    if done.returncode not in (0, 1):
+        raise InfraError(f"`git merge-base` in {store.folder} failed: {done.stderr.strip()}")
+    return tuple(done.stdout.split())
+
+
 def open_commits(repository: str, good: str, bad: str, place: Path) -> Commits:
     """The space between two refs; the older of them may be the bad one. Our store is `place`."""
     first, last = (gitstore.commit_of(repository, ref) for ref in (good, bad))
@@ -132,6 +143,10 @@ def open_commits(repository: str, good: str, bad: str, place: Path) -> Commits:
     store = gitstore.borrow(repository, place)
     # `git bisect start` asks for a HEAD
     store.git("update-ref", store.git("symbolic-ref", "HEAD"), last)
+    if not merge_bases(store, first, last):
+        raise UserError(
+            f"{good} and {bad} have no common ancestor, so nothing lies between them to search"
+        )
     fixes = contains(store, first, last)
     old, new = (last, first) if fixes else (first, last)
     size = int(store.git("rev-list", "--count", new, f"^{old}"))

@@ -163,6 +163,42 @@ def test_branches_that_were_bad_before_they_parted_end_with_a_sentence(history: 
         walk(space, FakeBench(lambda each: float(each not in good)), Asked())
 
 
+def rooted_twice(history: History) -> None:
+    """A line that merges another with a first commit of its own."""
+    history.line(4)
+    history.line(5, prefix="other")
+    history.add("merge", "c3", "other4")
+    history.line(3, "merge", prefix="after")
+
+
+@pytest.mark.parametrize("change", ["c2", "other2", "other4", "merge", "after1"])
+def test_a_merged_history_with_a_first_commit_of_its_own_is_searched(
+    history: History, tmp_path: Path, change: str
+) -> None:
+    rooted_twice(history)
+    space = history.open("c0", "after2")
+    bench = FakeBench(shows_after(space, history.commits[change]))
+    result = walk(space, bench, Asked())
+    assert found(history, result) == (change,)
+    log = tmp_path / "log"
+    log.write_text(replayable(space, result.answers, result.found.answer))
+    said = git(history.top, "bisect", "replay", str(log))
+    assert f"{history.commits[change]} is the first bad commit" in said
+
+
+def test_the_first_commit_of_a_merged_history_is_found(history: History) -> None:
+    rooted_twice(history)
+    result = bisected(history, ("c3", "after2"), "other0")
+    assert found(history, result) == ("other0",)
+
+
+def test_ends_without_a_common_ancestor_are_refused_in_one_sentence(history: History) -> None:
+    history.line(4)
+    history.line(5, prefix="other")
+    with pytest.raises(UserError, match=r"^\w+ and \w+ have no common ancestor, so nothing lies"):
+        history.open("c3", "other4")
+
+
 def test_the_users_repository_stays_as_it_is_and_its_hooks_do_not_run(history: History) -> None:
     history.line(12)
     top = history.top

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from runner import build, experiment, kconfig
 from runner.cli import app
-from runner.errors import PatchError
+from runner.errors import PatchError, UserError
 from runner.experiment import Plan, read_inputs
 from runner.forecast import forecast
 from runner.tests import tinytree
@@ -108,6 +108,24 @@ def test_a_guest_is_one_arm_on_one_swap_in_one_repeat(
     change: Callable[[Plan], Plan], guests: int, plan: Plan
 ) -> None:
     assert forecast(change(plan), lambda _: None).guests == guests
+
+
+def test_a_swap_that_none_of_the_cases_runs_on_is_no_guest(plan: Plan, tmp_path: Path) -> None:
+    seconds = {"disk": {"thp/e": 30.0}, "zram": {"cow/a": 100.0}}
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/durations.json").write_text(json.dumps(seconds))
+    on_disk = replace(plan, cases=("thp/e",), swaps=("disk",))
+    both = replace(on_disk, swaps=("disk", "zram"))
+    assert forecast(both, lambda _: None).guests == 4
+    assert told(both) == told(on_disk)
+
+
+def test_a_walk_that_would_be_refused_is_not_foretold(plan: Plan) -> None:
+    walk = replace(plan, each=True)
+    with pytest.raises(UserError, match="needs --confirm 1 or more"):
+        forecast(replace(walk, confirm=0), lambda _: None)
+    with pytest.raises(UserError, match="--each needs patches; there is none"):
+        forecast(replace(walk, patch="none"), lambda _: None)
 
 
 def test_a_series_that_does_not_apply_is_refused(plan: Plan) -> None:

@@ -101,6 +101,23 @@ def test_a_stalled_cpu_is_known_by_its_kind_alone() -> None:
     assert first.signature == second.signature == "soft-lockup"
 
 
+OOM = """\
+python3 invoked oom-killer: gfp_mask=0x100cca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=0
+Call Trace:
+ dump_header+0x3f/0x1a0
+ oom_kill_process+0xf1/0x1c0
+{}: Killed process 58 (python3) total-vm:26060kB, anon-rss:9324kB
+"""
+
+
+def test_what_ran_out_of_memory_is_known_without_the_line_that_consoles_do_not_show() -> None:
+    group, machine = (
+        one(OOM.format(said)) for said in ("Memory cgroup out of memory", "Out of memory")
+    )
+    assert group.signature == "oom-kill: memcg"
+    assert machine.signature == "oom-kill: none"
+
+
 KASAN = """\
 BUG: KASAN: {} in do_swap_page+0x{:x}/0x2
 Read of size 8 at addr ffff888004535a00 by task cow/39

@@ -16,7 +16,18 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from runner import each, experiment, kconfig, matrix, patchset, recall, source, stepreport, steps
+from runner import (
+    each,
+    experiment,
+    host,
+    kconfig,
+    matrix,
+    patchset,
+    recall,
+    source,
+    stepreport,
+    steps,
+)
 from runner.cli import app
 from runner.commands import options
 from runner.comparison import Comparison, Overall
@@ -329,29 +340,99 @@ def test_more_patches_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None
         experiment.read_inputs(Plan(tmp_path, f"dir:{tree}", str(path), upto=2), tmp_path, print)
 
 
-def test_the_base_is_booted_with_the_first_patch_and_for_what_is_in_doubt(
-    guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = [patch_of("mm/swapfile.c", tinytree.SWAPFILE, ONE)] * 2
+@pytest.fixture
+def alike(guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A walk over three patches of which each kernel is there and all guests pass."""
+    texts = [patch_of("mm/swapfile.c", tinytree.SWAPFILE, ONE)] * 3
     patches = tuple(read_patch("x.patch", "x", text) for text in texts)
     fetched = source.Fetched(source.Source("debian", "linux-source-5.10"), "id", "5.10.223", "d")
     made = Inputs(fetched, PatchSet("set", patches), kconfig.Kconfig(()), "gcc")
     monkeypatch.setattr(each, "read_inputs", lambda *_: made)
     for name in ("build", "try_patches"):
         monkeypatch.setattr(each, name, lambda *_: None)
+    assert not guests.booted
+    return Plan(tmp_path / "out", cases=("cow",), swaps=("zram",), jobs=1, each=True)
 
+
+def arms(names: list[str]) -> list[str]:
+    return sorted(name.partition("-")[0] for name in names)
+
+
+def died_once(guests: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second guest of base ends for a reason of ours in the first step."""
+
+    def trial(asked: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
+        died = ("base", 2) if "1-x" in str(folder) else ()
+        guests.does = lambda arm, _swap, _case, rep: "infra" if (arm, rep) == died else "pass"
+        return guests.trial(asked, folder, stop)
+
+    monkeypatch.setattr(matrix, "run_trial", trial)
+
+
+def test_a_step_boots_both_arms_where_the_base_of_the_first_does_not_fit(
+    alike: Plan, guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died_once(guests, monkeypatch)
+    told: list[str] = []
+    walked = each.run_each(alike, told.append)
+    assert [step.overall.name for step in walked][1:] == ["CLEAN", "CLEAN"]
+    (said,) = (line for line in told if "both arms are booted" in line)
+    assert said.startswith("patch 2: both arms are booted, since the baseline ")
+    assert "--baseline" not in said
+    # the third takes its base from the second
+    assert arms(guests.booted[-6:]) == ["base"] * 2 + ["patched"] * 4
+    saved = [experiment.plan_of(step.folder).baseline for step in walked]
+    assert saved == [None, None, walked[1].folder]
+
+
+def test_a_step_that_booted_both_arms_does_so_when_it_is_resumed(
+    alike: Plan, guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died_once(guests, monkeypatch)
+    walked = each.run_each(alike, print)
+    host.withdraw(walked[1].folder, ("trials", "transcripts"))
+    guests.booted.clear()
+    again = each.run_each(experiment.plan_of(alike.folder), print, resumed=True)
+    assert again[1].overall.name == "CLEAN"
+    assert arms(guests.booted) == ["base"] * 2 + ["patched"] * 2
+
+
+def test_a_step_that_ended_for_want_of_a_base_goes_on_when_it_is_resumed(
+    alike: Plan, guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died_once(guests, monkeypatch)
+    first, second, _ = each.run_each(alike, print)
+    whole = {path.name for path in second.folder.iterdir()}
+    host.withdraw(second.folder, sorted(whole))
+    experiment.begin_folder(dataclasses.replace(alike, folder=second.folder, baseline=first.folder))
+    assert each.run_each(alike, print, resumed=True)[1].overall.name == "CLEAN"
+
+
+def test_a_baseline_that_was_asked_for_and_does_not_fit_ends_a_walk(
+    alike: Plan, guests: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died_once(guests, monkeypatch)
+    first = each.run_each(alike, print)[0].folder
+    asked = dataclasses.replace(alike, folder=tmp_path / "other", baseline=first)
+    with pytest.raises(UserError, match=r"the baseline .* 2 are needed"):
+        each.run_each(asked, print)
+
+
+def test_the_base_is_booted_with_the_first_patch_and_for_what_is_in_doubt(
+    alike: Plan, guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def trial(asked: Trial, folder: Path, stop: threading.Event) -> tuple[Transcript, ...]:
         bad = ("patched", "zram", "cow/a") if "2-x" in str(folder) else ()
         guests.does = lambda arm, swap, case, _: "fail" if (arm, swap, case) == bad else "pass"
         return guests.trial(asked, folder, stop)
 
     monkeypatch.setattr(matrix, "run_trial", trial)
-    plan = Plan(tmp_path / "out", cases=("cow",), swaps=("zram",), jobs=1, each=True)
-    walked = each.run_each(plan, print)
-    assert lives(walked) == [("REGRESSED", 2, None, ())]
-    first, second = guests.booted[:4], guests.booted[4:]
-    assert sorted(name.partition("-")[0] for name in first) == ["base", "base"] + ["patched"] * 2
-    assert sorted(name.partition("-")[0] for name in second) == ["base"] + ["patched"] * 3
+    walked = each.run_each(alike, print)
+    assert lives(walked) == [("REGRESSED", 2, 3, ())]
+    first, second, third = guests.booted[:4], guests.booted[4:8], guests.booted[8:]
+    assert arms(first) == ["base"] * 2 + ["patched"] * 2
+    assert arms(second) == ["base"] + ["patched"] * 3
+    assert arms(third) == ["patched"] * 2
 
 
 @pytest.fixture
