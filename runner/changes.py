@@ -28,6 +28,7 @@ class Signatures:
 def findings(
     case: Case, base: ArmRuns, patched: ArmRuns, signatures: Signatures
 ) -> Iterator[Finding]:
+    """All that changed in one row, by the rules of docs/verdicts.md, in no order; nothing: SAME."""
     if _lost(base, patched):
         yield Finding(Change.LOST, "run")
         return
