@@ -15,7 +15,7 @@ from pathlib import Path
 from runner.case import Case
 from runner.comparison import Comparison, compare_transcripts
 from runner.counted import counted
-from runner.errors import UserError
+from runner.errors import BaselineUnfit
 from runner.evidence import Evidence
 from runner.judging import judge_guests
 from runner.outcome import Verdict
@@ -35,7 +35,7 @@ class Need:
 
 
 def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
-    """The base trials of the run in `folder`, marked as borrowed; UserError says what does not fit.
+    """The base trials of the run in `folder`, marked as borrowed; BaselineUnfit says what is wrong.
 
     More repeats than were asked for are taken, too: they can only take a claim back. Its second
     looks are not, since what ran before a case in its guest was not the same there.
@@ -43,7 +43,7 @@ def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
     unlike = [*differing(saved.twins, need.twins, ("base",)), *_other_host(saved, need)]
     unlike += _other_cases(saved, need)
     if unlike:
-        raise UserError(
+        raise BaselineUnfit(
             f"the baseline {folder} differs in {', '.join(unlike)}; "
             "make a new one, or leave --baseline out to boot both arms"
         )
@@ -52,7 +52,7 @@ def borrow(folder: Path, saved: Evidence, need: Need) -> tuple[Transcript, ...]:
         guests = tuple(_guests(saved, swap, planned))
         if len(guests) < need.twins.repeats:
             these = f"these {len(planned)} cases" if len(planned) > 1 else "this case"
-            raise UserError(
+            raise BaselineUnfit(
                 f"the baseline {folder} has {counted(len(guests), 'run')} of {these} in "
                 f"one guest on swap {swap}, {need.twins.repeats} are needed (those that failed for "
                 "a reason of ours do not count, nor those that it took from another run)"

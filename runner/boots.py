@@ -13,7 +13,6 @@ from pathlib import Path
 from runner import baseline, evidence, matrix, resume, shard
 from runner.comparison import Comparison, compare_transcripts
 from runner.counted import counted
-from runner.errors import BaselineUnfit, UserError
 from runner.evidence import Evidence
 from runner.host import Progress
 from runner.matrix import Matrix
@@ -49,7 +48,7 @@ def begin(asked: Boots, now: Evidence, progress: Progress) -> None:
         need = baseline.Need(
             twins, asked.matrix.cases, matrix.planned(asked.matrix), now.origin.host
         )
-        taken = _borrowed(asked.baseline, saved, need)
+        taken = baseline.borrow(asked.baseline, saved, need)
         for transcript in taken:
             evidence.save_transcript(asked.folder, transcript)
         told = baseline.note(asked.baseline, saved, taken)
@@ -57,13 +56,6 @@ def begin(asked: Boots, now: Evidence, progress: Progress) -> None:
         twins = replace(twins, notes=(*twins.notes, told))
     origin = replace(now.origin, confirm=asked.confirm)
     evidence.begin_run(asked.folder, twins, now.cases, origin)
-
-
-def _borrowed(folder: Path, saved: Evidence, need: baseline.Need) -> tuple[Transcript, ...]:
-    try:
-        return baseline.borrow(folder, saved, need)
-    except UserError as error:
-        raise BaselineUnfit(str(error)) from error
 
 
 def boot_and_compare(asked: Boots, progress: Progress) -> Comparison:
@@ -143,4 +135,4 @@ def _unconfirmed(saved: Evidence) -> tuple[str, ...]:
     )
     if not left:
         return ()
-    return (f"the second look at {left} row{'s' if left > 1 else ''} in doubt",)
+    return (f"the second look at {counted(left, 'row')} in doubt",)

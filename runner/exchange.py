@@ -18,7 +18,14 @@ from runner.judging import GUEST
 from runner.outcome import Outcome, Verdict
 from runner.row import OPEN, REGRESSIONS, Change, Row
 from runner.steps import Step
-from runner.wording import headlines, overall_sentence, sentence, still_broken, twins_lines
+from runner.wording import (
+    NOTHING_ENDED,
+    headlines,
+    overall_sentence,
+    sentence,
+    still_broken,
+    twins_lines,
+)
 
 # What XML 1.0 cannot hold, and what would end a line of KTAP
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -119,7 +126,7 @@ def _gaps(comparison: Comparison) -> Iterator[str]:
         yield f"missing: {said}"
     if any(row.case != GUEST for row in comparison.rows):
         if comparison.dead:
-            yield "no case came to its end on either kernel"
+            yield NOTHING_ENDED
         return
     if unequal := comparison.twins.unequal():
         yield _unequal(unequal)

@@ -75,9 +75,7 @@ class ArmRuns:
         return tuple(value for value in found if value is not None)
 
     def checks(self, invariant: str) -> tuple[Checked, ...]:
-        return tuple(
-            check for run in self.runs for check in run.invariants if check.name == invariant
-        )
+        return tuple(check for run in self.runs for check in run.named(invariant))
 
     def by_invariant(self) -> dict[str, tuple[Checked, ...]]:
         """All checks at once: a foreign program may have very many."""

@@ -121,7 +121,7 @@ def _seen(symptom: Symptom, run: Outcome) -> bool | None:
     if symptom.subject == "run":
         return run.ran and run.verdict in BAD
     if symptom.subject == "splat":
-        return any(splat.signature == symptom.name for splat in run.splats)
+        return run.shows(symptom.name)
     if symptom.subject == "measure":
         value = run.measure(symptom.name)
         return None if value is None else (value > symptom.limit) == symptom.above

@@ -20,6 +20,7 @@ from runner.row import OPEN, REGRESSIONS, ArmRuns, Change, Finding, Row
 from runner.twins import Arm, Twins
 
 FOREIGN = "foreign, no proof of path"
+NOTHING_ENDED = "no case came to its end on either kernel"
 
 
 def headlines(rows: Sequence[Row]) -> str:
@@ -108,7 +109,7 @@ def overall_sentence(comparison: Comparison) -> str:
     tail = [f"{same} of {counted(len(rows), 'row')} unchanged"]
     tail += [f"{counted(broken, 'row')} failing on both"] if broken else []
     if comparison.dead:
-        tail += ["no case came to its end on either kernel"]
+        tail += [NOTHING_ENDED]
     tail += [comparison.twins.selection] if comparison.twins.selection else []
     parts = [part for part in (bad, unclear, good) if part] + tail
     return f"{comparison.overall.value}: {'; '.join(parts)}"

@@ -10,6 +10,7 @@ from typing import Any
 from runner.bisect.space import Term
 from runner.bisect.surety import Rate, Surety
 from runner.bisect.walk import Result, Tally
+from runner.counted import counted
 
 Title = Callable[[str], str]
 SKIPS_SHOWN = 8
@@ -50,24 +51,21 @@ def _lines(result: Result, subject: Subject) -> Iterator[str]:
     kernels = {tally.kernel for tally in ran}
     runs = sum({tally.kernel: tally.told + len(tally.untold) for tally in ran}.values())
     same = f" ({len(ran) - len(kernels)} more had the same code)" if len(kernels) < len(ran) else ""
-    yield f"{_count(len(kernels), 'kernel')} run{same}, {_count(runs, 'run')}"
+    yield f"{counted(len(kernels), 'kernel')} run{same}, {counted(runs, 'run')}"
 
 
 def _answer(result: Result, subject: Subject) -> Iterator[str]:
-    if subject.kind == "option":
-        title = subject.title(result.found.answer[0])
-        if result.decided:
-            yield f"these options make it bad: {title}"
-            return
-        yield f"at most these options make it bad: {title}; fewer may do, which cannot be judged:"
-        for each in result.found.unjudged:
-            yield f"  {subject.title(each)}"
-        return
+    option = subject.kind == "option"
+    first = f"first {subject.wanted} {subject.kind}"
+    title = subject.title(result.found.answer[0])
     if result.decided:
-        yield f"first {subject.wanted} {subject.kind}: {subject.title(result.found.answer[0])}"
+        yield f"these options make it bad: {title}" if option else f"{first}: {title}"
         return
-    yield f"the first {subject.wanted} {subject.kind} is one of these, the rest cannot be judged:"
-    for each in result.found.answer:
+    if option:
+        yield f"at most these options make it bad: {title}; fewer may do, which cannot be judged:"
+    else:
+        yield f"the {first} is one of these, the rest cannot be judged:"
+    for each in result.found.unjudged if option else result.found.answer:
         yield f"  {subject.title(each)}"
 
 
@@ -80,7 +78,7 @@ def _skipped(result: Result, subject: Subject) -> Iterator[str]:
 
 
 def _runs(tally: Tally) -> str:
-    said = f"{tally.shown} of {_count(tally.told, 'run')} bad"
+    said = f"{tally.shown} of {counted(tally.told, 'run')} bad"
     return said + (f", {len(tally.untold)} said nothing" if tally.untold else "")
 
 
@@ -98,10 +96,6 @@ def _confidence(result: Result) -> str:
 
 def _rate(rate: Rate) -> str:
     return f"{rate.shown} of {rate.runs}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def document(result: Result, subject: Subject) -> dict[str, Any]:

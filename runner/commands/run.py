@@ -188,7 +188,7 @@ def run(
         )
     if rest:
         _refuse_with_rest(wanted, quick=quick, other=watch or each or bisect_exit)
-    if dry_run and (watch or bisect_exit or wanted != Outputs(known=wanted.known)):
+    if dry_run and (watch or bisect_exit or wanted.paths()):
         raise UserError("--dry-run has no verdict; leave --watch, --bisect-exit and outputs out")
     runs = _usual_repeats(repeats, cost, quick) if _left_out(ctx, "repeats") else repeats
     folder = (out or _new_folder(patch)).absolute()
@@ -349,7 +349,7 @@ def _refuse_with_rest(wanted: Outputs, *, quick: bool, other: bool) -> None:
         raise UserError("--rest is what comes after --quick; without it every run is whole")
     if other:
         raise UserError("--rest runs once; leave --watch, --each and --bisect-exit out")
-    if STDOUT in (getattr(wanted, each.name) for each in fields(Outputs)):
+    if STDOUT in wanted.paths().values():
         raise UserError("--rest prints two verdicts; give the other format a file, not -")
 
 

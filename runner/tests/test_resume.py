@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from runner import evidence, experiment
 from runner.boots import compare_saved
 from runner.cli import app
+from runner.comparison import Comparison
 from runner.errors import InfraError, UserError
 from runner.experiment import Plan, plan_of
 from runner.rootfs import Rootfs
@@ -217,6 +218,15 @@ def once(arm: str, _swap: str, case: str, repeat: int) -> str:
     return "fail" if (arm, case, repeat) == ("base", "cow/b", 1) else "pass"
 
 
+def interrupted(guests: Guests, plan: Plan, left: int) -> Comparison:
+    """A run that is killed when so many guests of the whole one before it are left."""
+    guests.die_at = len(guests.booted) - left
+    guests.booted.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    return compare_saved(plan.folder)
+
+
 @pytest.mark.parametrize("left", [1, 2])
 def test_a_run_that_was_killed_before_its_second_look_is_not_clean(
     guests: Guests, tmp_path: Path, left: int
@@ -225,11 +235,7 @@ def test_a_run_that_was_killed_before_its_second_look_is_not_clean(
     plan = Plan(tmp_path / "run", repeats=1)
     whole = run(replace(plan, folder=tmp_path / "whole"))
     assert whole.missing == ()
-    guests.die_at = len(guests.booted) - left
-    guests.booted.clear()
-    with pytest.raises(KeyboardInterrupt):
-        run(plan)
-    comparison = compare_saved(plan.folder)
+    comparison = interrupted(guests, plan, left)
     assert comparison.missing == ("the second look at 1 row in doubt",)
     assert comparison.exit_code == 3
     guests.die_at = -1
@@ -250,11 +256,7 @@ def test_on_a_borrowed_base_the_second_look_at_every_finding_is_owed(
     guests.booted.clear()
     whole = run(replace(plan, folder=tmp_path / "whole"))
     assert (whole.missing, whole.exit_code) == ((), 0)
-    guests.die_at = len(guests.booted) - 1
-    guests.booted.clear()
-    with pytest.raises(KeyboardInterrupt):
-        run(plan)
-    comparison = compare_saved(plan.folder)
+    comparison = interrupted(guests, plan, 1)
     assert comparison.missing == ("the second look at 1 row in doubt",)
     assert comparison.exit_code == 3
 
